@@ -1,0 +1,137 @@
+"""Batches: what producers send. One Kafka message is one batch of one stream: context once, then packed columns.
+
+Encoding needs orjson and the standard library only. `decoding` reads both kinds back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from streamgauge.schemas.packing import Json, index_type, pack
+
+WIRE_VERSION = 1
+MAX_SPAN_MS = (1 << 32) - 1
+"""The times of one batch lie at most this far apart (49.7 days)."""
+
+Context = Mapping[str, str]
+"""Who sends: service, environment, version, instance, region and further canonical columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Identity of a batch: `(instance, epoch, topic, stream, seq)`; `seq` is dense per stream from 0 and never renumbered."""
+
+    context: Context
+    stream: str
+    epoch: int
+    seq: int
+    backfill: bool = False
+
+    def head(self, kind: str) -> Json:
+        """The envelope's first keys."""
+        head: Json = {
+            "v": WIRE_VERSION,
+            "kind": kind,
+            "context": dict(self.context),
+            "epoch": self.epoch,
+            "stream": self.stream,
+            "seq": self.seq,
+        }
+        if self.backfill:
+            head["backfill"] = True
+        return head
+
+
+@dataclass(frozen=True, slots=True)
+class MetricHead:
+    """Declaration of a metric as it travels: `type` is counter, gauge or histogram; `granularity` its finest tier."""
+
+    name: str
+    type: str
+    unit: str = ""
+    labels: tuple[str, ...] = ()
+    granularity: str = "10s"
+
+    def json(self) -> Json:
+        """As a JSON object."""
+        return {
+            "name": self.name,
+            "type": self.type,
+            "unit": self.unit,
+            "labels": list(self.labels),
+            "granularity": self.granularity,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What one series gained in one window since the last flush. `last_ms` is the instant of `last`.
+
+    Counters use `sum` (of increments) and `count` (of calls); gauges also min, max, last; histograms also `buckets`.
+    """
+
+    series: int
+    window_ms: int
+    count: int
+    sum: float
+    min: float = 0.0
+    max: float = 0.0
+    last: float = 0.0
+    last_ms: int = 0
+    buckets: Mapping[int, int] = field(default_factory=dict[int, int])
+
+
+def encode_events(
+    origin: Origin, event: str, contract: int, times_ms: Sequence[int], fields: Mapping[str, Json]
+) -> bytes:
+    """One batch of events. `times_ms` (within `MAX_SPAN_MS` of each other) and every packed column have one length.
+
+    Raises OverflowError when the times lie too far apart.
+    """
+    t0 = min(times_ms)
+    message = origin.head("events")
+    message["event"] = event
+    message["contract"] = contract
+    message["n"] = len(times_ms)
+    message["t0"] = t0
+    message["t"] = pack("u4", [t - t0 for t in times_ms])
+    message["fields"] = dict(fields)
+    return orjson.dumps(message)
+
+
+def encode_metrics(
+    origin: Origin,
+    metrics: Sequence[MetricHead],
+    series: Sequence[tuple[int, *tuple[str, ...]]],
+    points: Sequence[Point],
+) -> bytes:
+    """One batch of metric points.
+
+    `series` holds, for each series, the index of its metric and its label values in declared order; `Point.series`
+    indexes it. Raises OverflowError when the windows lie too far apart.
+    """
+    t0 = min(min(p.window_ms, p.last_ms or p.window_ms) for p in points)
+    message = origin.head("metrics")
+    message["n"] = len(points)
+    message["metrics"] = [metric.json() for metric in metrics]
+    message["series"] = [list(one) for one in series]
+    message["s"] = pack(index_type(len(series)), [p.series for p in points])
+    message["t0"] = t0
+    message["t"] = pack("u4", [p.window_ms - t0 for p in points])
+    message["count"] = pack("u8", [p.count for p in points])
+    message["sum"] = pack("f8", [p.sum for p in points])
+    if any(metrics[one[0]].type != "counter" for one in series):
+        message["min"] = pack("f8", [p.min for p in points])
+        message["max"] = pack("f8", [p.max for p in points])
+        message["last"] = pack("f8", [p.last for p in points])
+        message["last_t"] = pack("u4", [max(0, (p.last_ms or p.window_ms) - t0) for p in points])
+    if any(p.buckets for p in points):
+        message["hist"] = {
+            "n": pack("u4", [len(p.buckets) for p in points]),
+            "b": pack("i2", [key for p in points for key in p.buckets]),
+            "c": pack("u8", [count for p in points for count in p.buckets.values()]),
+        }
+    return orjson.dumps(message)

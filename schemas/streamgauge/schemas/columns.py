@@ -1,0 +1,96 @@
+"""Columns: packed columns read into numpy arrays, every length and index checked. Hostile input is `Refused` with a reason."""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamgauge.schemas.errors import Refused
+from streamgauge.schemas.packing import Json, index_type, packed
+
+Array = NDArray[Any]
+DTYPES = {"u1": "<u1", "u2": "<u2", "u4": "<u4", "u8": "<u8", "i2": "<i2", "i8": "<i8", "f8": "<f8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Strings:
+    """A column of strings: `index[row]` points into `dictionary`, where None stands for a missing value."""
+
+    dictionary: list[str | None]
+    index: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A column of finite numbers; `missing` holds the rows that have none (their value is 0)."""
+
+    values: Array
+    missing: Array | None = None
+
+
+def pack_array(kind: str, values: Array) -> str:
+    """A numpy array as a packed column."""
+    return packed(np.ascontiguousarray(values, dtype=DTYPES[kind]).tobytes())
+
+
+def unpack(text: Any, kind: str, length: int | None) -> Array:
+    """A packed column as a read-only array of `length` items (any number of them when None)."""
+    if type(text) is not str:
+        raise Refused("wrong_type", "a packed column is not a string")
+    try:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:
+        raise Refused("bad_base64") from error
+    dtype = np.dtype(DTYPES[kind])
+    if len(data) % dtype.itemsize or (length is not None and len(data) != length * dtype.itemsize):
+        raise Refused("wrong_length", f"a packed {kind} column has {len(data)} bytes")
+    return np.frombuffer(data, dtype)
+
+
+def unpack_finite(text: Any, length: int) -> Array:
+    """A packed f8 column without NaN or infinity."""
+    values = unpack(text, "f8", length)
+    # one pass without a temporary: a sum is finite only if all its terms are (or it overflows, then look closely)
+    if not np.isfinite(values.sum()) and not np.isfinite(values).all():
+        raise Refused("not_finite")
+    return values
+
+
+def unpack_index(text: Any, length: int, size: int) -> Array:
+    """Packed indexes into something of `size` entries."""
+    index = unpack(text, index_type(size), length)
+    if length and int(index.max()) >= size:
+        raise Refused("index_out_of_range")
+    return index
+
+
+def unpack_strings(column: Json, length: int, max_chars: int = 4096) -> Strings:
+    """A dictionary column."""
+    dictionary = column.get("d")
+    if type(dictionary) is not list:
+        raise Refused("wrong_type", "a dictionary is not a list")
+    entries = cast("list[Any]", dictionary)
+    for entry in entries:
+        if entry is not None and (type(entry) is not str or len(entry) > max_chars):
+            raise Refused("wrong_type", "a dictionary holds something else than short strings")
+    return Strings(entries, unpack_index(column.get("i"), length, len(entries)))
+
+
+def unpack_numbers(column: Json, length: int) -> Numbers:
+    """A measure: `f8` or `i8`, with the positions of missing values."""
+    if "f8" in column:
+        values = unpack_finite(column["f8"], length)
+    elif "i8" in column:
+        values = unpack(column["i8"], "i8", length).astype(np.float64)
+    else:
+        raise Refused("wrong_type", "a column has no known packed type")
+    if "null" not in column:
+        return Numbers(values)
+    missing = unpack(column["null"], "u4", None)
+    if len(missing) and int(missing.max()) >= length:
+        raise Refused("index_out_of_range")
+    return Numbers(values, missing)

@@ -1,0 +1,64 @@
+"""Errors: everything streamgauge raises on purpose.
+
+StreamgaugeError
+├── SettingsError           one or more settings are wrong; all of them are named at once
+├── DeclarationError        a metric, event or contract is declared wrongly
+│   └── UndeclaredLabelError
+├── ContractError           a contract file is wrong, or differs from its class
+├── InputError              a file or argument that a person gave cannot be used
+├── BrokerUnavailable       no broker answers
+├── StoreUnavailable        the store does not answer, or refuses for good
+├── PositionLost            offsets are missing: what was not read is gone, or the group's offsets are
+└── Refused                 one batch (or some of its rows) cannot be used; carries the reason it is counted under
+"""
+
+from __future__ import annotations
+
+
+class StreamgaugeError(Exception):
+    """Base of all errors raised on purpose. The text says what is wrong and what to do."""
+
+
+class SettingsError(StreamgaugeError):
+    """Settings that cannot be used. `problems` names every one of them."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class DeclarationError(StreamgaugeError):
+    """A metric or an event is declared in a way that cannot work."""
+
+
+class UndeclaredLabelError(DeclarationError):
+    """A metric was called with other labels than it declares."""
+
+
+class ContractError(StreamgaugeError):
+    """A contract is not well formed, or differs from the class it was generated from."""
+
+
+class InputError(StreamgaugeError):
+    """A file or an argument given by a person cannot be used."""
+
+
+class BrokerUnavailable(StreamgaugeError):
+    """No Kafka broker answers at the configured addresses."""
+
+
+class StoreUnavailable(StreamgaugeError):
+    """ClickHouse does not answer, or refuses in a way that trying again cannot heal."""
+
+
+class PositionLost(StreamgaugeError):
+    """Offsets are missing from a topic or from a consumer group. Nothing was skipped."""
+
+
+class Refused(StreamgaugeError):
+    """A batch, or rows of it, cannot be used. `reason` is the word it is counted under; it never holds a value."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail

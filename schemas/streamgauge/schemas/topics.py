@@ -1,0 +1,47 @@
+"""Topics: names, default partitions and retention of everything that travels over Kafka."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic of one region. The partition count never changes within a version: growing means a new version."""
+
+    kind: str
+    partitions: int
+    retention_ms: int
+    purpose: str
+    compacted: bool = False
+    version: int = 1
+
+    def name(self, region: str) -> str:
+        """The topic's name in `region`."""
+        return f"sg.{region}.{self.kind}.v{self.version}"
+
+    def config(self, retention_ms: int | None = None) -> dict[str, str]:
+        """Broker settings. Record timestamps are the broker's own: old event times would be deleted at once."""
+        return {
+            "cleanup.policy": "compact" if self.compacted else "delete",
+            "retention.ms": str(self.retention_ms if retention_ms is None else retention_ms),
+            "message.timestamp.type": "LogAppendTime",
+        }
+
+
+METRICS = Topic("metrics", 4, 3 * DAY_MS, "metric batches of producers, raw")
+EVENTS = Topic("events", 4, 3 * DAY_MS, "event batches of producers, raw")
+ROLLUPS = Topic("rollups", 2, 7 * DAY_MS, "partial rollups, by series")
+DISTINCT = Topic("distinct", 2, 7 * DAY_MS, "keyed hashes for distinct counts; person-level, never leaves the region")
+SCRUBBED = Topic("events_scrubbed", 2, 7 * DAY_MS, "single events after scrubbing")
+LEDGER = Topic("ledger", 1, 30 * DAY_MS, "what every transaction added")
+DEAD = Topic("dead", 1, 30 * DAY_MS, "what was refused, and why; no raw values")
+STATE = Topic("state", 4, -1, "what recognises repeats", compacted=True)
+
+TOPICS = (METRICS, EVENTS, ROLLUPS, DISTINCT, SCRUBBED, LEDGER, DEAD, STATE)
+RAW_TOPICS = (METRICS, EVENTS)
+STORED_TOPICS = (ROLLUPS, DISTINCT, LEDGER, DEAD)
+"""The topics that a sink reads."""
