@@ -1,0 +1,304 @@
+"""Rollups: what a worker adds per transaction and rollup partition, as packed columns; the sink merges and inserts them.
+
+A row is a partial: what one series of one metric gained in one window of its entry tier. Partials of equal
+(metric, series, entry, window) add up, whoever merges them and in whatever order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import orjson
+
+from streamgauge.schemas.batches import WIRE_VERSION
+from streamgauge.schemas.columns import Array, pack_array, unpack, unpack_finite, unpack_index
+from streamgauge.schemas.decoding import need, need_list, need_object, parse
+from streamgauge.schemas.errors import Refused
+from streamgauge.schemas.packing import Json, index_type
+from streamgauge.schemas.windows import TIERS
+
+
+@dataclass(frozen=True, slots=True)
+class RollupMetric:
+    """A metric as the store knows it. `type`: counter, gauge, histogram, event (its count), measure or distinct.
+
+    `family` is the name that the series ids were made with: the event of a measure, else the metric itself.
+    """
+
+    name: str
+    type: str
+    family: str
+    unit: str = ""
+    labels: tuple[str, ...] = ()
+    granularity: str = "10s"
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLabels:
+    """The labels behind one series id."""
+
+    series_id: int
+    family: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RawRange:
+    """The offsets [start, end) of one raw partition that a message was made from."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Histograms:
+    """Ragged histograms of rows: `per_row` entries each, keys (see `histogram`) and counts one after another."""
+
+    per_row: Array
+    keys: Array
+    counts: Array
+
+    def take(self, rows: Array) -> Histograms:
+        """The histograms of the given rows, in their order."""
+        per_row = self.per_row[rows].astype(np.int64)
+        starts = (np.cumsum(self.per_row, dtype=np.int64) - self.per_row)[rows]
+        within = np.arange(per_row.sum(), dtype=np.int64) - np.repeat(np.cumsum(per_row) - per_row, per_row)
+        positions = np.repeat(starts, per_row) + within
+        return Histograms(self.per_row[rows], self.keys[positions], self.counts[positions])
+
+
+@dataclass(frozen=True, slots=True)
+class RollupRows:
+    """Columns of equal length. `metric` indexes a list of `RollupMetric`, `entry` indexes `windows.TIERS`,
+    `window` is in seconds since the epoch, `last_ms` in milliseconds."""
+
+    metric: Array
+    series_id: Array
+    entry: Array
+    window: Array
+    count: Array
+    sum: Array
+    min: Array
+    max: Array
+    last: Array
+    last_ms: Array
+    hist: Histograms
+
+    def __len__(self) -> int:
+        return len(self.series_id)
+
+    def take(self, rows: Array) -> RollupRows:
+        """The given rows, in their order."""
+        columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "hist"}
+        return RollupRows(**columns, hist=self.hist.take(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class DistinctRows:
+    """Columns of equal length: `hash` was seen for a series in a window of its entry tier."""
+
+    metric: Array
+    series_id: Array
+    entry: Array
+    window: Array
+    hash: Array
+
+    def __len__(self) -> int:
+        return len(self.series_id)
+
+    def take(self, rows: Array) -> DistinctRows:
+        """The given rows, in their order."""
+        return DistinctRows(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+
+@dataclass(frozen=True, slots=True)
+class RollupMessage:
+    """One decoded message of the rollups topic, or of the distinct topic (then `rows` are DistinctRows)."""
+
+    region: str
+    version: int
+    raw: RawRange
+    metrics: tuple[RollupMetric, ...]
+    rows: RollupRows | DistinctRows
+    labels: tuple[SeriesLabels, ...]
+
+
+def concat_rows(parts: Sequence[RollupRows]) -> RollupRows:
+    """Rows of several tables over the same list of metrics, one after another."""
+    columns = {
+        f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(RollupRows) if f.name != "hist"
+    }
+    hist = Histograms(*(np.concatenate([getattr(p.hist, f.name) for p in parts]) for f in fields(Histograms)))
+    return RollupRows(**columns, hist=hist)
+
+
+def concat_distinct(parts: Sequence[DistinctRows]) -> DistinctRows:
+    """The same for distinct rows."""
+    return DistinctRows(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(DistinctRows)})
+
+
+def split_rows(weights: Array, days: Array, max_weight: int, max_days: int) -> Iterator[slice]:
+    """Cut rows, sorted by day, into runs of at most `max_weight` (unless one row is heavier) and `max_days` distinct days."""
+    if not len(weights):
+        return
+    heavy = (np.cumsum(weights) - weights) // max_weight
+    day_rank = np.concatenate([[0], np.cumsum(days[1:] != days[:-1])]) // max_days
+    cuts = np.flatnonzero((heavy[1:] != heavy[:-1]) | (day_rank[1:] != day_rank[:-1])) + 1
+    edges = [0, *(int(cut) for cut in cuts), len(weights)]
+    yield from (slice(a, b) for a, b in pairwise(edges))
+
+
+def encode(message: RollupMessage) -> bytes:
+    """A message of the rollups or of the distinct topic."""
+    rows = message.rows
+    metrics, metric_index = _used(message.metrics, rows.metric)
+    body: Json = {
+        "v": WIRE_VERSION,
+        "kind": "rollups" if isinstance(rows, RollupRows) else "distinct",
+        "region": message.region,
+        "mv": message.version,
+        "raw": {
+            "topic": message.raw.topic,
+            "partition": message.raw.partition,
+            "from": message.raw.start,
+            "to": message.raw.end,
+        },
+        "n": len(rows),
+        "metrics": [
+            {
+                "name": m.name,
+                "type": m.type,
+                "family": m.family,
+                "unit": m.unit,
+                "labels": list(m.labels),
+                "granularity": m.granularity,
+            }
+            for m in metrics
+        ],
+        "m": pack_array(index_type(len(metrics)), metric_index),
+        "series": pack_array("u8", rows.series_id),
+        "entry": pack_array("u1", rows.entry),
+        "w": pack_array("u4", rows.window),
+    }
+    if message.labels:
+        body["labels"] = {
+            "id": pack_array("u8", np.array([one.series_id for one in message.labels], np.uint64)),
+            "family": [one.family for one in message.labels],
+            "labels": [dict(one.labels) for one in message.labels],
+        }
+    if isinstance(rows, DistinctRows):
+        body["hash"] = pack_array("u8", rows.hash)
+    else:
+        body |= _values_json(rows)
+    return orjson.dumps(body)
+
+
+def _values_json(rows: RollupRows) -> Json:
+    body: Json = {"count": _narrow(rows.count), "sum": pack_array("f8", rows.sum)}
+    if rows.min.any() or rows.max.any():
+        body |= {"min": pack_array("f8", rows.min), "max": pack_array("f8", rows.max)}
+    if rows.last_ms.any():
+        body |= {"last": pack_array("f8", rows.last), "last_t": pack_array("i8", rows.last_ms)}
+    if len(rows.hist.keys):
+        body["hist"] = {
+            "n": _narrow(rows.hist.per_row),
+            "b": pack_array("i2", rows.hist.keys),
+            "c": _narrow(rows.hist.counts),
+        }
+    return body
+
+
+def _used(metrics: Sequence[RollupMetric], index: Array) -> tuple[list[RollupMetric], Array]:
+    used, compact = np.unique(index, return_inverse=True)
+    return [metrics[int(i)] for i in used], compact
+
+
+def _narrow(values: Array) -> Json:
+    """Unsigned integers in the narrowest type that holds them all."""
+    top = int(values.max()) if len(values) else 0
+    kind = "u1" if top < 1 << 8 else "u2" if top < 1 << 16 else "u4" if top < 1 << 32 else "u8"
+    return {kind: pack_array(kind, values)}
+
+
+def _widen(column: Any, length: int) -> Array:
+    if isinstance(column, dict):
+        for kind in ("u1", "u2", "u4", "u8"):
+            if kind in column:
+                return unpack(column[kind], kind, length).astype(np.uint64)
+    raise Refused("wrong_type", "a narrowed column")
+
+
+def decode_rollups(value: bytes) -> RollupMessage:
+    """Read a message of the rollups or of the distinct topic. Raises Refused when it is not one."""
+    body = parse(value)
+    if need(body, "v", int) != WIRE_VERSION:
+        raise Refused("unknown_version")
+    kind, n = need(body, "kind", str), need(body, "n", int)
+    if kind not in {"rollups", "distinct"}:
+        raise Refused("unknown_kind")
+    metrics = tuple(_metric(head) for head in need_list(body, "metrics"))
+    raw = need_object(body, "raw")
+    keys: dict[str, Array] = {
+        "metric": unpack_index(body.get("m"), n, len(metrics)),
+        "series_id": unpack(body.get("series"), "u8", n),
+        "entry": unpack(body.get("entry"), "u1", n),
+        "window": unpack(body.get("w"), "u4", n),
+    }
+    if n and int(keys["entry"].max()) >= len(TIERS):
+        raise Refused("index_out_of_range", "entry")
+    rows: RollupRows | DistinctRows
+    if kind == "distinct":
+        rows = DistinctRows(**keys, hash=unpack(body.get("hash"), "u8", n))
+    else:
+        rows = RollupRows(**keys, **_values(body, n), hist=_histograms(body, n))
+    return RollupMessage(
+        need(body, "region", str),
+        need(body, "mv", int),
+        RawRange(need(raw, "topic", str), need(raw, "partition", int), need(raw, "from", int), need(raw, "to", int)),
+        metrics,
+        rows,
+        _labels(body),
+    )
+
+
+def _metric(head: Json) -> RollupMetric:
+    texts = {key: need(head, key, str) for key in ("name", "type", "family", "unit", "granularity")}
+    return RollupMetric(**texts, labels=tuple(need_list(head, "labels")))
+
+
+def _values(body: Json, n: int) -> dict[str, Array]:
+    zeros = np.zeros(n)
+    values = {key: unpack_finite(body[key], n) if key in body else zeros for key in ("sum", "min", "max", "last")}
+    last_ms = unpack(body["last_t"], "i8", n) if "last_t" in body else np.zeros(n, np.int64)
+    return {**values, "count": _widen(body.get("count"), n), "last_ms": last_ms}
+
+
+def _histograms(body: Json, n: int) -> Histograms:
+    if "hist" not in body:
+        return no_histograms(n)
+    hist = need_object(body, "hist")
+    per_row = _widen(hist.get("n"), n)
+    total = int(per_row.sum())
+    return Histograms(per_row, unpack(hist.get("b"), "i2", total), _widen(hist.get("c"), total))
+
+
+def no_histograms(n: int) -> Histograms:
+    """Empty histograms for `n` rows."""
+    return Histograms(np.zeros(n, np.uint64), np.zeros(0, np.int16), np.zeros(0, np.uint64))
+
+
+def _labels(body: Json) -> tuple[SeriesLabels, ...]:
+    if "labels" not in body:
+        return ()
+    section = need_object(body, "labels")
+    families, labels = need_list(section, "family"), need_list(section, "labels")
+    ids = unpack(section.get("id"), "u8", len(families))
+    if len(labels) != len(families):
+        raise Refused("wrong_length", "labels")
+    return tuple(SeriesLabels(int(i), f, one) for i, f, one in zip(ids, families, labels, strict=True))
