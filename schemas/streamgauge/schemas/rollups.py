@@ -66,8 +66,8 @@ class Histograms:
 
     def take(self, rows: Array) -> Histograms:
         """The histograms of the given rows, in their order."""
-        per_row = self.per_row[rows].astype(np.int64)
-        starts = (np.cumsum(self.per_row, dtype=np.int64) - self.per_row)[rows]
+        lengths = self.per_row.astype(np.int64)
+        per_row, starts = lengths[rows], (np.cumsum(lengths) - lengths)[rows]
         within = np.arange(per_row.sum(), dtype=np.int64) - np.repeat(np.cumsum(per_row) - per_row, per_row)
         positions = np.repeat(starts, per_row) + within
         return Histograms(self.per_row[rows], self.keys[positions], self.counts[positions])
@@ -143,15 +143,15 @@ def concat_distinct(parts: Sequence[DistinctRows]) -> DistinctRows:
     return DistinctRows(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(DistinctRows)})
 
 
-def split_rows(weights: Array, days: Array, max_weight: int, max_days: int) -> Iterator[slice]:
-    """Cut rows, sorted by day, into runs of at most `max_weight` (unless one row is heavier) and `max_days` distinct days."""
+def split_rows(weights: Array, days: Array, max_weight: int, max_days: int) -> Iterator[tuple[int, int]]:
+    """Cut rows sorted by day into runs [first, last) of at most `max_weight` (or one row) and `max_days` distinct days."""
     if not len(weights):
         return
     heavy = (np.cumsum(weights) - weights) // max_weight
     day_rank = np.concatenate([[0], np.cumsum(days[1:] != days[:-1])]) // max_days
     cuts = np.flatnonzero((heavy[1:] != heavy[:-1]) | (day_rank[1:] != day_rank[:-1])) + 1
     edges = [0, *(int(cut) for cut in cuts), len(weights)]
-    yield from (slice(a, b) for a, b in pairwise(edges))
+    yield from pairwise(edges)
 
 
 def encode(message: RollupMessage) -> bytes:

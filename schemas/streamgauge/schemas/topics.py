@@ -41,7 +41,9 @@ LEDGER = Topic("ledger", 1, 30 * DAY_MS, "what every transaction added")
 DEAD = Topic("dead", 1, 30 * DAY_MS, "what was refused, and why; no raw values")
 STATE = Topic("state", 4, -1, "what recognises repeats", compacted=True)
 
-TOPICS = (METRICS, EVENTS, ROLLUPS, DISTINCT, SCRUBBED, LEDGER, DEAD, STATE)
+CONTRACTS = Topic("contracts", 1, -1, "contracts in force; read by workers and sinks without a restart", compacted=True)
+
+TOPICS = (METRICS, EVENTS, ROLLUPS, DISTINCT, SCRUBBED, LEDGER, DEAD, STATE, CONTRACTS)
 RAW_TOPICS = (METRICS, EVENTS)
 STORED_TOPICS = (ROLLUPS, DISTINCT, LEDGER, DEAD)
 """The topics that a sink reads."""

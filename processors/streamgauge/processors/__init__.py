@@ -1,0 +1,1 @@
+"""Kafka in, Kafka out: admit, scrub, roll up, commit."""

@@ -1,0 +1,87 @@
+"""Admission: which fields of a batch its contract lets in, cleaned. What is not declared goes no further."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.schemas.columns import Array, Numbers, Strings
+from streamgauge.schemas.contracts import Contract
+from streamgauge.schemas.decoding import EventBatch
+from streamgauge.schemas.errors import Refused
+
+BAD_VALUE, MISSING_FIELD, WRONG_TYPE = "bad_value", "missing_field", "wrong_type"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The clean columns of a batch: dictionaries hold clean values (hashes for unique fields), one index per row.
+
+    `bad` marks rows with a value outside a closed set, or is None.
+    """
+
+    dimensions: dict[str, tuple[list[str], Array]]
+    measures: dict[str, Numbers]
+    uniques: dict[str, tuple[list[int], Array]]
+    bad: Array | None = None
+    scrubbed: Counter[str] = field(default_factory=Counter[str])
+
+
+def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: DistinctHasher, tenant: str) -> Admitted:
+    """Sort a batch's fields by their declared class and clean them. Raises Refused when a required field is absent or
+    has another type than declared."""
+    n = len(batch.times)
+    admitted = Admitted({}, {}, {})
+    bad = None
+    for name, declared in contract.fields.items():
+        column = batch.fields.get(name)
+        if column is None:
+            if declared.kind in {"dimension", "unique"}:
+                if not declared.optional:
+                    raise Refused(MISSING_FIELD, name)
+                column = Strings([None], np.zeros(n, np.uint8))
+            elif declared.kind == "measure" and not declared.optional:
+                raise Refused(MISSING_FIELD, name)
+            else:
+                continue
+        if declared.kind == "dimension":
+            column = _strings(column, name)
+            if declared.values:
+                bad = _outside(column, declared.values, declared.optional, bad)
+                admitted.dimensions[name] = ([value or "" for value in column.dictionary], column.index)
+            else:
+                cleaned, changed = scrubber.dictionary(column.dictionary, column.index)
+                admitted.scrubbed.update(changed)
+                admitted.dimensions[name] = (cleaned, column.index)
+        elif declared.kind == "unique":
+            column = _strings(column, name)
+            hashes = hasher.hashes(f"{contract.name}.{name}", tenant, column.dictionary)
+            admitted.scrubbed["pseudonym"] += n
+            admitted.uniques[name] = (hashes, column.index)
+        elif declared.kind == "measure":
+            if not isinstance(column, Numbers):
+                raise Refused(WRONG_TYPE, name)
+            admitted.measures[name] = column
+        elif declared.kind == "dropped":
+            admitted.scrubbed["dropped"] += n
+    for name in batch.fields.keys() - contract.fields.keys():
+        admitted.scrubbed["unknown_field"] += len(batch.times) if name else 0
+    return Admitted(admitted.dimensions, admitted.measures, admitted.uniques, bad, admitted.scrubbed)
+
+
+def _strings(column: Strings | Numbers, name: str) -> Strings:
+    if not isinstance(column, Strings):
+        raise Refused(WRONG_TYPE, name)
+    return column
+
+
+def _outside(column: Strings, values: tuple[str, ...], optional: bool, bad: Array | None) -> Array | None:
+    allowed: set[str | None] = {*values, None} if optional else {*values}
+    wrong = np.array([value not in allowed for value in column.dictionary], bool)
+    if not wrong.any():
+        return bad
+    rows = wrong[column.index]
+    return rows if bad is None else bad | rows

@@ -1,0 +1,198 @@
+"""The Faust app: group membership, partitions and wiring. No logic; see `partition` for what happens to a message."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import faust
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
+
+from streamgauge.processors.accumulator import Place, Tools
+from streamgauge.processors.broker import Broker
+from streamgauge.processors.outputs import OutputPolicy
+from streamgauge.processors.partition import Partition, Surroundings
+from streamgauge.processors.scrub import DistinctHasher, Scrubber, pseudonym_key
+from streamgauge.processors.settings import ProcessorSettings
+from streamgauge.processors.transactions import CommitTarget, Committer, PlainCommitter, TransactionalCommitter
+from streamgauge.schemas.contract_topic import ContractFeed
+from streamgauge.schemas.contracts import load_contracts
+from streamgauge.schemas.errors import PositionLost
+from streamgauge.schemas.topics import DISTINCT, RAW_TOPICS, ROLLUPS
+
+log = logging.getLogger("streamgauge.processors")
+
+FETCH_WAIT_MS = 50
+TICK_S = 0.1
+
+
+class _PromptThread(AIOKafkaConsumerThread):
+    """Faust waits up to 1.5 s for a fetch to fill; that alone would be most of the latency."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer: Any = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+
+class _PromptConsumer(Consumer):
+    def _new_consumer_thread(self) -> Any:
+        return _PromptThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _PromptTransport(Transport):
+    Consumer = _PromptConsumer
+
+
+class Worker:
+    """One worker process: a Faust app, and the partitions it owns. Use `run`."""
+
+    def __init__(self, settings: ProcessorSettings) -> None:
+        key = pseudonym_key(settings.pseudonym_key)
+        self.settings = settings
+        self.partitions: dict[TP, Partition] = {}
+        self.failure: BaseException | None = None
+        self._broker = Broker(settings.librdkafka(), settings.group)
+        self._topics = [topic.name(settings.region) for topic in RAW_TOPICS]
+        outgoing = [topic.name(settings.region) for topic in (ROLLUPS, DISTINCT)]
+        counts = self._broker.partitions([*self._topics, *outgoing])
+        self._feed = ContractFeed(settings.librdkafka(), settings.region, load_contracts(settings.contracts))
+        self._around = Surroundings(
+            broker=self._broker,
+            tools=Tools(
+                Scrubber(), DistinctHasher(key, settings.region), settings.time_policy(), settings.max_message_bytes
+            ),
+            contracts=self._feed.current,
+            seek=self._seek,
+            now_ms=lambda: time.time_ns() // 1_000_000,
+            commit_policy=settings.commit_policy(),
+            output_policy=OutputPolicy(rollup_partitions=counts[outgoing[0]], distinct_partitions=counts[outgoing[1]]),
+            contract_wait_ms=settings.contract_wait,
+        )
+        self._stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.app: Any = self._new_app()
+
+    def _new_app(self) -> Any:
+        settings = self.settings
+        app: Any = faust.App(
+            settings.group,
+            broker=";".join(f"kafka://{one}" for one in settings.brokers),
+            store="memory://",
+            web_enabled=False,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            stream_wait_empty=False,
+            stream_buffer_maxsize=settings.buffer_messages,
+            broker_max_poll_records=settings.buffer_messages,
+            broker_session_timeout=settings.session_timeout / 1000,
+            broker_heartbeat_interval=settings.session_timeout / 3000,
+            broker_rebalance_timeout=max(10.0, settings.session_timeout / 1000),
+            broker_request_timeout=max(40.0, settings.session_timeout / 500),
+            consumer_auto_offset_reset="earliest",
+        )
+        app.transport = _PromptTransport(app.conf.broker_consumer, app, app.loop)
+        app.on_partitions_assigned.connect(self._assigned)
+        app.on_partitions_revoked.connect(self._revoked)
+        app.agent(app.topic(*self._topics, value_serializer="raw", key_serializer="raw"), concurrency=1)(self._roll_up)
+        return app
+
+    async def _roll_up(self, stream: Any) -> None:
+        async for event in stream.noack().events():  # noack: Faust never commits
+            message = event.message
+            partition = self.partitions.get(message.tp)
+            if partition is not None:
+                await partition.add(message.offset, message.value)
+            if self._stop.is_set():
+                return
+
+    async def _assigned(self, _: Any, assigned: set[TP], **__: Any) -> None:
+        for tp in assigned:
+            if tp.topic in self._topics and tp not in self.partitions:
+                place = Place(self.settings.region, tp.topic, tp.partition)
+                partition = self.partitions[tp] = Partition(place, self._committer(tp), self._around)
+                self._spawn(self._open(partition))
+
+    async def _open(self, partition: Partition) -> None:
+        try:
+            await partition.open()
+        except PositionLost as error:
+            self.failure = error
+            self._stop.set()
+
+    async def _revoked(self, _: Any, revoked: set[TP], **__: Any) -> None:
+        for tp in revoked:
+            partition = self.partitions.pop(tp, None)
+            if partition is not None:
+                self._spawn(partition.close())
+
+    def _committer(self, tp: TP) -> Committer:
+        target = CommitTarget(tp.topic, tp.partition, self.settings.group)
+        config = {"bootstrap_servers": list(self.settings.brokers)}
+        if self.settings.embedded:
+            return PlainCommitter(target, self._broker, config, self._commit_offset)
+        return TransactionalCommitter(target, self._broker, config)
+
+    async def _commit_offset(self, topic: str, partition: int, offset: int) -> None:
+        await self.app.consumer._commit({TP(topic, partition): offset})
+
+    async def _seek(self, topic: str, partition: int, offset: int) -> None:
+        tp = TP(topic, partition)
+        if tp in self.app.consumer.assignment():
+            await self.app.consumer.seek_wait({tp: offset})
+
+    def _spawn(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("stopping: %r", error)
+            self.failure = error
+            self._stop.set()
+
+    def stop(self) -> None:
+        """Ask `run` to end. Safe to call twice."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Work until `stop` is called. Raises what made it stop by itself: PositionLost, or a fault of the stream library."""
+        self._feed.start()
+        try:
+            await self.app.start()
+            while not self._stop.is_set():
+                await asyncio.gather(*(partition.tick() for partition in list(self.partitions.values())))
+                if self.app.should_stop:
+                    self.failure = self.failure or self.app.crash_reason or RuntimeError("the stream library stopped")
+                    break
+                try:
+                    await asyncio.wait_for(self._stop.wait(), TICK_S)
+                except TimeoutError:
+                    continue
+        finally:
+            await self._shut_down()
+        if self.failure is not None:
+            raise self.failure
+
+    async def _shut_down(self) -> None:
+        """What is ready is committed, for at most two seconds; then everything is let go."""
+        partitions = list(self.partitions.values())
+        if self.failure is None:
+            await asyncio.wait(
+                [asyncio.ensure_future(p.commit()) for p in partitions] or [asyncio.ensure_future(asyncio.sleep(0))],
+                timeout=2,
+            )
+        await asyncio.wait(
+            [asyncio.ensure_future(p.close()) for p in partitions] or [asyncio.ensure_future(asyncio.sleep(0))],
+            timeout=2,
+        )
+        self._feed.close()
+        try:
+            await asyncio.wait_for(self.app.stop(), 5)
+        except TimeoutError:
+            log.warning("the stream library did not stop in time")

@@ -1,0 +1,134 @@
+"""Outputs: the messages of one transaction, from what an accumulator holds. Pure; `transactions` sends them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from streamgauge.processors.accumulator import Accumulator
+from streamgauge.processors.event_table import TableRollup
+from streamgauge.processors.series import Labels, SeriesIndex
+from streamgauge.schemas.columns import Array
+from streamgauge.schemas.ledger import LedgerEntry
+from streamgauge.schemas.rollups import (
+    DistinctRows,
+    RawRange,
+    RollupMessage,
+    RollupRows,
+    concat_distinct,
+    concat_rows,
+    encode,
+    split_rows,
+)
+from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, ROLLUPS
+
+ROW_BYTES = 70
+ENTRY_BYTES = 8
+DISTINCT_BYTES = 30
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One message for one partition of one topic."""
+
+    topic: str
+    partition: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPolicy:
+    """`max_days` bounds the distinct UTC days of one message: the store's parts per insert are bounded by it."""
+
+    materialization_version: int = 1
+    rollup_partitions: int = ROLLUPS.partitions
+    distinct_partitions: int = DISTINCT.partitions
+    max_bytes: int = 512 << 10
+    max_days: int = 32
+
+
+def outputs(
+    accumulator: Accumulator, start: int, end: int, index: SeriesIndex, policy: OutputPolicy, now_ms: int
+) -> tuple[list[Output], LedgerEntry]:
+    """All messages for the offsets [start, end), dead letters and ledger entry included."""
+    place = accumulator.place
+    raw = RawRange(place.topic, place.partition, start, end)
+    found: list[Output] = []
+    points: Counter[tuple[int, int]] = Counter()
+    windows: list[int] = []
+    for metrics, distinct_metrics, rollup in accumulator.roll_up(index):
+        rows = concat_rows(rollup.rows)
+        points.update(_points_by_day(rows))
+        windows += [int(rows.window.min()), int(rows.window.max())]
+        frame = RollupMessage(place.region, policy.materialization_version, raw, tuple(metrics), rows, ())
+        for partition, message in _messages(frame, rows, rollup, index, policy.rollup_partitions, policy, now_ms):
+            found.append(Output(ROLLUPS.name(place.region), partition, encode(message)))
+        if rollup.distinct:
+            distinct = concat_distinct(rollup.distinct)
+            frame = replace(frame, metrics=tuple(distinct_metrics), rows=distinct)
+            for partition, message in _messages(
+                frame, distinct, None, index, policy.distinct_partitions, policy, now_ms
+            ):
+                found.append(Output(DISTINCT.name(place.region), partition, encode(message)))
+    found += [Output(DEAD.name(place.region), 0, letter.encode()) for letter in accumulator.dead]
+    entry = LedgerEntry(
+        region=place.region,
+        topic=place.topic,
+        partition=place.partition,
+        start=start,
+        end=end,
+        messages=accumulator.messages,
+        batches=accumulator.batches,
+        points=points,
+        committed_ms=now_ms,
+        refused=accumulator.refused,
+        scrubbed=accumulator.scrubbed,
+        skipped=accumulator.skipped,
+        min_window=min(windows, default=0),
+        max_window=max(windows, default=0),
+    )
+    found.append(Output(LEDGER.name(place.region), 0, entry.encode()))
+    return found, entry
+
+
+def _points_by_day(rows: RollupRows) -> dict[tuple[int, int], int]:
+    keys = rows.entry.astype(np.int64) << 32 | rows.window // DAY_S
+    days, which = np.unique(keys, return_inverse=True)
+    counts = np.zeros(len(days), np.uint64)
+    np.add.at(counts, which, rows.count)
+    return {(int(key) >> 32, int(key) & 0xFFFFFFFF): int(n) for key, n in zip(days, counts, strict=True)}
+
+
+def _messages(
+    frame: RollupMessage,
+    rows: RollupRows | DistinctRows,
+    labelled: TableRollup | None,
+    index: SeriesIndex,
+    partitions: int,
+    policy: OutputPolicy,
+    now_ms: int,
+) -> Iterator[tuple[int, RollupMessage]]:
+    """Rows by partition, in order of window, cut by size and days. New labels go with the first rows of their partition."""
+    target = rows.series_id % np.uint64(partitions)
+    news: dict[int, tuple[str, Labels]] = labelled.series if labelled else {}
+    for partition in range(partitions):
+        mine = np.flatnonzero(target == partition)
+        if not len(mine):
+            continue
+        # by day first, so that a message holds few days; then by key, which is the order of the store
+        order = np.lexsort((rows.window[mine], rows.series_id[mine], rows.metric[mine], rows.window[mine] // DAY_S))
+        part = rows.take(mine[order])
+        labels = index.news({one: news[one] for one in map(int, np.unique(part.series_id)) if one in news}, now_ms)
+        for first, last in split_rows(_weights(part), part.window // DAY_S, policy.max_bytes, policy.max_days):
+            yield partition, replace(frame, rows=part.take(np.arange(first, last)), labels=tuple(labels))
+            labels = []
+
+
+def _weights(rows: RollupRows | DistinctRows) -> Array:
+    if isinstance(rows, DistinctRows):
+        return np.full(len(rows), DISTINCT_BYTES, np.int64)
+    return ROW_BYTES + ENTRY_BYTES * rows.hist.per_row.astype(np.int64)

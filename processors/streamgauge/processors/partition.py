@@ -1,0 +1,223 @@
+"""Partitions: one raw partition that this worker owns, from opening to revocation. Knows no stream library.
+
+Nothing is lost when a partition is dropped at any point: what was not committed is read again by the next owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from streamgauge.processors.accumulator import Accumulator, Contracts, Place, Tools
+from streamgauge.processors.broker import NO_OFFSET, Broker
+from streamgauge.processors.outputs import Output, OutputPolicy, outputs
+from streamgauge.processors.policy import CommitPolicy
+from streamgauge.processors.position import Position, Verdict
+from streamgauge.processors.series import SeriesIndex
+from streamgauge.processors.transactions import Committer
+from streamgauge.schemas.errors import PositionLost
+from streamgauge.schemas.ledger import LedgerEntry
+from streamgauge.schemas.topics import LEDGER
+
+log = logging.getLogger("streamgauge.processors")
+
+OFFSETS_LOST = "offsets_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a partition needs of its worker: look-ups, a clock (ms), a seek of the consumer, contracts as known now."""
+
+    broker: Broker
+    tools: Tools
+    contracts: Callable[[], Contracts]
+    seek: Callable[[str, int, int], Awaitable[None]]
+    now_ms: Callable[[], int]
+    commit_policy: CommitPolicy = field(default_factory=CommitPolicy)
+    output_policy: OutputPolicy = field(default_factory=OutputPolicy)
+    contract_wait_ms: int = 120_000
+    retry_s: float = 0.5
+
+
+class Partition:
+    """Adds messages in order and commits what they became. `add` and `commit` may interleave; each has one caller."""
+
+    def __init__(self, place: Place, committer: Committer, around: Surroundings) -> None:
+        self.place = place
+        self._committer = committer
+        self._around = around
+        self._series = SeriesIndex()
+        self._accumulator = Accumulator(place, around.tools)
+        self._position = Position(0)
+        self._committed = 0
+        self._since_ms = 0
+        self._held_since_ms: int | None = None
+        self._asked_ms = 0
+        self._committing = asyncio.Lock()
+        self._ready = asyncio.Event()
+        self._closed = False
+
+    @property
+    def committed(self) -> int:
+        """The offset up to which everything is final."""
+        return self._committed
+
+    async def open(self) -> None:
+        """Fence, read the committed offset, seek there. Tries again until it works or the partition is closed.
+
+        Raises PositionLost when the group's offsets are gone although the ledger knows the partition.
+        """
+        self._ready.clear()
+        while not self._closed:
+            try:
+                start = await self._start()
+                self._accumulator = Accumulator(self.place, self._around.tools)
+                self._series.forget()
+                self._position = Position(start, sought=start)
+                self._committed = start
+                self._held_since_ms = None
+                await self._around.seek(self.place.topic, self.place.partition, start)
+            except PositionLost:
+                raise
+            except Exception as error:
+                log.warning("%s/%s cannot be opened, trying again: %r", self.place.topic, self.place.partition, error)
+                await self._committer.close()
+                await asyncio.sleep(self._around.retry_s)
+            else:
+                self._ready.set()
+                return
+
+    async def _start(self) -> int:
+        committed = await self._committer.open()
+        if committed != NO_OFFSET:
+            return committed
+        if await self._around.broker.ledger_knows(
+            LEDGER.name(self.place.region), self.place.topic, self.place.partition
+        ):
+            raise PositionLost(
+                f"the committed offset of {self.place.topic}/{self.place.partition} is gone, though the ledger has transactions "
+                "of it. Reading from the start would count everything twice. Restore the group's offset (the highest `to` of "
+                "the partition in the ledger) with kafka-consumer-groups --reset-offsets, then start again."
+            )
+        return await self._around.broker.log_start(self.place.topic, self.place.partition)
+
+    async def add(self, offset: int, value: bytes | None) -> None:
+        """Take the message at `offset` if it is the next one; else skip it, or seek back to the one that is.
+
+        Waits while the partition is being opened, or is full until a commit has made room: this is the back-pressure.
+        """
+        await self._ready.wait()
+        verdict = self._position.verdict(offset)
+        if verdict is Verdict.SEEN or self._closed:
+            return
+        if verdict is Verdict.WAIT:
+            await self._check_hole(offset)
+            return
+        if verdict is Verdict.SEEK:
+            self._position.sought = self._position.next
+            await self._around.seek(self.place.topic, self.place.partition, self._position.next)
+            return
+        now = self._around.now_ms()
+        hold = self._held_since_ms is None or now - self._held_since_ms < self._around.contract_wait_ms
+        if not self._accumulator.add(offset, value, self._around.contracts(), now, hold):
+            if self._held_since_ms is None:
+                self._held_since_ms = now
+                log.warning("%s/%s waits for the contract of offset %d", self.place.topic, self.place.partition, offset)
+            return
+        self._held_since_ms = None
+        if self._accumulator.messages == 1:
+            self._since_ms = now
+        self._position.advance()
+        if self._around.commit_policy.full(self._accumulator.points, self._accumulator.size):
+            await self.commit()
+
+    async def _check_hole(self, offset: int) -> None:
+        """A higher offset after the seek: usually buffered before it. If the log starts above, offsets are gone."""
+        if self._held_since_ms is not None or not self._may_ask():
+            return
+        start = await self._around.broker.log_start(self.place.topic, self.place.partition)
+        if start <= self._position.next:
+            return
+        await self.commit()
+        async with self._committing:
+            missing = start - self._position.next
+            log.error(
+                "%s/%s: %d messages from offset %d are lost: retention passed by unread data",
+                self.place.topic, self.place.partition, missing, self._position.next,
+            )  # fmt: skip
+            now = self._around.now_ms()
+            entry = LedgerEntry(
+                self.place.region, self.place.topic, self.place.partition, self._position.next, start, 0, 0, {}, now,
+                refused={OFFSETS_LOST: missing},
+            )  # fmt: skip
+            hole = outputs_of_hole(entry)
+            await self._commit_or_reopen([hole], start)
+            if self._committed == start:
+                self._position = Position(start)
+                await self._around.seek(self.place.topic, self.place.partition, start)
+
+    def _may_ask(self) -> bool:
+        """At most one question a second to the broker about a partition that does not move."""
+        now = self._around.now_ms()
+        if now - self._asked_ms < 1_000:
+            return False
+        self._asked_ms = now
+        return True
+
+    async def tick(self) -> None:
+        """Commit if it is due; ask again for a message that waits for its contract."""
+        now = self._around.now_ms()
+        if self._ready.is_set() and self._held_since_ms is not None and self._may_ask():
+            await self._around.seek(self.place.topic, self.place.partition, self._position.next)
+        if self._around.commit_policy.due(self._accumulator.messages, self._since_ms, now):
+            await self.commit()
+
+    async def commit(self) -> None:
+        """Make everything added final. On any error the outcome is unknown: start over from the committed offset."""
+        async with self._committing:
+            accumulator, start, end = self._accumulator, self._committed, self._position.next
+            if self._closed or not self._ready.is_set() or not accumulator.messages:
+                return
+            self._accumulator = Accumulator(self.place, self._around.tools)
+            self._since_ms = self._around.now_ms()
+            if accumulator.messages != end - start:
+                log.error(
+                    "%s/%s: added %d messages of %d, not committed", *self._where(), accumulator.messages, end - start
+                )
+                await self._reopen()
+                return
+            made, _ = await asyncio.to_thread(
+                outputs, accumulator, start, end, self._series, self._around.output_policy, self._around.now_ms()
+            )
+            await self._commit_or_reopen(made, end)
+
+    def _where(self) -> tuple[str, int]:
+        return self.place.topic, self.place.partition
+
+    async def _commit_or_reopen(self, made: list[Output], end: int) -> None:
+        try:
+            await self._committer.commit(made, end)
+        except Exception as error:
+            log.warning("%s/%s: commit of offset %d failed, starting over: %r", *self._where(), end, error)
+            await self._reopen()
+        else:
+            self._committed = end
+
+    async def _reopen(self) -> None:
+        """Seeks back at once, even if no further message ever comes: the consumer does not deliver again by itself."""
+        self._ready.clear()
+        await self._committer.close()
+        await self.open()
+
+    async def close(self) -> None:
+        """Drop what was not committed."""
+        self._closed = True
+        self._ready.set()
+        await self._committer.close()
+
+
+def outputs_of_hole(entry: LedgerEntry) -> Output:
+    """The one message of a transaction that only records lost offsets."""
+    return Output(LEDGER.name(entry.region), 0, entry.encode())

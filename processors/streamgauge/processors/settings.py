@@ -1,0 +1,61 @@
+"""Settings of a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from streamgauge.processors.policy import CommitPolicy, TimePolicy
+from streamgauge.schemas.settings import FOR_EVER, Secret, duration_ms, flag, names, pairs, paths, setting, size_bytes
+
+DAY_MS = 86_400_000
+NO_SECRET = Secret("")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorSettings:
+    """What a worker needs to know. See `schemas.settings.load` for where values come from."""
+
+    brokers: tuple[str, ...] = setting(("127.0.0.1:9092",), "Kafka brokers, host:port, comma-separated", names)
+    region: str = setting("local", "name of this deployment, part of every topic's name")
+    contracts: tuple[Path, ...] = setting((), "contract files or directories", paths)
+    pseudonym_key: Secret = setting(NO_SECRET, "root key of pseudonyms: 16 to 64 random bytes, hexadecimal", Secret)
+    embedded: bool = setting(False, "in-process broker: no transactions, at least once", flag)
+    kafka: tuple[tuple[str, str], ...] = setting((), "further librdkafka settings, name=value", pairs)
+    commit_interval: int = setting(1_000, "time between commits of a partition", duration_ms)
+    commit_points: int = setting(2_000_000, "points after which a partition commits early", int)
+    commit_bytes: int = setting(32 << 20, "bytes of messages after which a partition commits early", size_bytes)
+    buffer_messages: int = setting(64, "messages buffered between fetching and rolling up", int)
+    session_timeout: int = setting(10_000, "a worker that is silent for so long loses its partitions", duration_ms)
+    accepted_age: int = setting(7 * DAY_MS, "older points are refused (backfill is exempt)", duration_ms)
+    accepted_future: int = setting(600_000, "points further in the future are refused", duration_ms)
+    contract_wait: int = setting(120_000, "how long a batch of an unknown contract version is held", duration_ms)
+    retention_10s: int = setting(FOR_EVER, "how long the 10 s tier keeps points", duration_ms)
+    retention_1m: int = setting(FOR_EVER, "how long the 1 m tier keeps points", duration_ms)
+    retention_1h: int = setting(FOR_EVER, "how long the 1 h tier keeps points", duration_ms)
+    retention_1d: int = setting(FOR_EVER, "how long the 1 d tier keeps points", duration_ms)
+    max_message_bytes: int = setting(16 << 20, "larger raw messages are refused", size_bytes)
+
+    @property
+    def group(self) -> str:
+        """The consumer group, and the prefix of transactional ids."""
+        return f"sg-{self.region}-process"
+
+    def time_policy(self) -> TimePolicy:
+        """Which instants are accepted, and where they enter."""
+        kept = (self.retention_10s, self.retention_1m, self.retention_1h, self.retention_1d)
+        return TimePolicy(self.accepted_age, self.accepted_future, kept)
+
+    def commit_policy(self) -> CommitPolicy:
+        """When a partition commits."""
+        return CommitPolicy(self.commit_interval, self.commit_points, self.commit_bytes)
+
+    def librdkafka(self) -> dict[str, Any]:
+        """Settings for confluent-kafka clients."""
+        return {
+            "bootstrap.servers": ",".join(self.brokers),
+            "enable.metrics.push": False,
+            "log_level": 3,
+            **dict(self.kafka),
+        }

@@ -1,0 +1,90 @@
+"""Contracts over Kafka: a compacted topic that workers and sinks follow, so that a new contract needs no restart."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from streamgauge.schemas.contracts import Contract, parse_contract
+from streamgauge.schemas.errors import BrokerUnavailable, ContractError
+from streamgauge.schemas.topics import CONTRACTS
+
+log = logging.getLogger("streamgauge.contracts")
+
+Known = dict[tuple[str, int], Contract]
+
+
+def publish(producer: Producer, region: str, contracts: Iterable[Contract], timeout_s: float = 10.0) -> None:
+    """Make contracts known in a region. Raises BrokerUnavailable when they are not acknowledged in time."""
+    failed: list[str] = []
+
+    def report(error: Any, _: Any) -> None:
+        if error is not None:
+            failed.append(str(error))
+
+    for one in contracts:
+        key = f"{one.name}@{one.version}".encode()
+        producer.produce(CONTRACTS.name(region), one.dump(), key, partition=0, on_delivery=report)
+    if producer.flush(timeout_s) or failed:
+        raise BrokerUnavailable(f"contracts were not published: {failed[0] if failed else 'no broker answers'}")
+
+
+class ContractFeed:
+    """The contracts of files and of the topic, followed by a thread of its own. `current()` is safe from any thread."""
+
+    def __init__(
+        self, config: Mapping[str, Any], region: str, files: Known, changed: Callable[[], None] | None = None
+    ) -> None:
+        self._topic = CONTRACTS.name(region)
+        self._config = {**config, "group.id": f"sg-{region}-contracts", "enable.auto.commit": False}
+        self._known: Known = dict(files)
+        self._changed = changed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="streamgauge-contracts", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def current(self) -> Known:
+        """What is known now; the mapping is never changed, only replaced."""
+        return self._known
+
+    def close(self, timeout_s: float = 3.0) -> None:
+        """Stop following."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _follow(self) -> None:
+        consumer = Consumer(self._config)
+        try:
+            consumer.assign([TopicPartition(self._topic, 0, 0)])
+            while not self._stop.is_set():
+                message = consumer.poll(0.2)
+                if message is None or message.error():
+                    continue
+                value = message.value()
+                if isinstance(value, bytes):
+                    self._learn(value, f"{self._topic} offset {message.offset()}")
+        except KafkaException as error:
+            log.warning("contracts are no longer followed: %s", error)
+        finally:
+            consumer.close()
+
+    def _learn(self, value: bytes, where: str) -> None:
+        try:
+            contract = parse_contract(value, where)
+        except ContractError as error:
+            log.warning("a published contract is not used: %s", error)
+            return
+        key = (contract.name, contract.version)
+        if self._known.get(key) != contract:
+            self._known = {**self._known, key: contract}
+            log.info("contract %s version %d is in force", *key)
+            if self._changed:
+                self._changed()

@@ -1,0 +1,294 @@
+"""Events: business events declared as Python classes. The contract (`contracts`) is what such a class says.
+
+A class is checked when it is declared and an event when it is built (names only); its values are checked where it is
+emitted. Fields are `Dimension`, `Measure`, `Unique`, `IdempotencyKey` and `Dropped`; for a type checker they are the
+plain types they hold.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from streamgauge.schemas.contracts import Contract, Field
+from streamgauge.schemas.errors import ContractError, DeclarationError
+from streamgauge.schemas.settings import FOR_EVER, duration_ms
+
+__all__ = [
+    "Dimension",
+    "Dropped",
+    "Event",
+    "EventArgumentsError",
+    "FieldKind",
+    "IdempotencyKey",
+    "Measure",
+    "Unique",
+    "Unit",
+    "check_equal",
+    "contract_of",
+    "snake_case",
+    "unit",
+]
+
+T = TypeVar("T")
+MAX_UNIT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class FieldKind:
+    """Marks a field with one of `contracts.FIELD_KINDS`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit in UCUM notation: `s`, `By`, `1`, or a word in braces such as `{USD}`."""
+
+    text: str
+
+
+def unit(text: str) -> Unit:
+    """The unit of a measure: `Measure[float, unit("{USD}")]`; `unit("1")` for plain numbers."""
+    return Unit(text)
+
+
+Dimension = Annotated[T, FieldKind("dimension")]
+"""A label to group by. `Dimension[Literal["a", "b"]]` closes its values, `Dimension[str | None]` may be missing."""
+Unique = Annotated[T, FieldKind("unique")]
+"""Counted distinct through a keyed pseudonym, never stored as it is."""
+IdempotencyKey = Annotated[T, FieldKind("idempotency_key")]
+"""Recognises repeats: two events of one key count once. At most one field of an event."""
+Dropped = Annotated[T, FieldKind("dropped")]
+"""May be passed in, never leaves the process."""
+
+if TYPE_CHECKING:
+    # type checkers know how to read this one form with a second argument, and only under its own identity
+    from typing import Annotated as Measure
+else:
+
+    class Measure:
+        """A number that becomes a metric of its own: `Measure[float, unit("{USD}")]`."""
+
+        def __class_getitem__(cls, item):
+            kind, *rest = item if isinstance(item, tuple) else (item,)
+            return Annotated[kind, FieldKind("measure"), *rest]
+
+
+class EventArgumentsError(DeclarationError, TypeError):
+    """An event was built without a field it needs, or with one it does not declare."""
+
+
+@dataclass_transform(kw_only_default=True)
+class Event:
+    """Base of business events. A subclass declares its fields; its docstring describes it.
+
+    Class arguments: `name` (snake_case of the class name unless given), `version`, `owner`, `purpose`, `retention`
+    (`"400d"`, empty: as long as the store keeps), `granularity` (finest window: 10s, 1m, 1h or 1d). A wrong declaration
+    raises DeclarationError, naming everything wrong, when the class is created.
+    """
+
+    _contract: ClassVar[Contract]
+    _names: ClassVar[frozenset[str]] = frozenset()
+    _missing: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(
+        cls,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        owner: str = "",
+        purpose: str = "analytics",
+        retention: str = "",
+        granularity: str = "10s",
+    ) -> None:
+        super().__init_subclass__()
+        problems: list[str] = []
+        fields = dict(_fields(cls, problems))
+        contract = Contract(
+            name=snake_case(cls.__name__) if name is None else name,
+            version=version,
+            fields=fields,
+            owner=owner,
+            purpose=purpose,
+            retention=retention,
+            granularity=granularity,
+            description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
+        )
+        problems += contract.problems()
+        problems += _retention_problems(retention)
+        if len(contract.of_kind("idempotency_key")) > 1:
+            problems.append("fields: an event has at most one IdempotencyKey; join the parts of a longer key into one")
+        if problems:
+            lines = "\n".join(f"  {problem}" for problem in problems)
+            raise DeclarationError(f"event {cls.__qualname__} cannot be declared like this:\n{lines}")
+        cls._contract = contract
+        cls._names = frozenset(fields)
+        # what stands for a field that is not passed: its default, or None where it is optional
+        defaults = {key: value for base in reversed(cls.__mro__) for key, value in vars(base).items()}
+        cls._missing = {key: defaults.get(key) for key, one in fields.items() if one.optional or key in defaults}
+
+    def __init__(self, /, **values: Any) -> None:
+        if values.keys() != self._names:
+            values = _completed(type(self), values)
+        # the keyword dictionary is fresh and ours: taking it over costs less than copying it
+        self.__dict__ = values
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    __hash__ = None  # type: ignore[assignment]  # values may be anything, as in a dataclass that is not frozen
+
+    def __repr__(self) -> str:
+        # no values: an event may hold what must not reach a log
+        return f"{type(self).__name__}({', '.join(vars(self))})"
+
+
+def contract_of(cls: type[Event]) -> Contract:
+    """The contract that an event class declares. Raises DeclarationError for `Event` itself."""
+    contract: Contract | None = getattr(cls, "_contract", None)
+    if contract is None:
+        raise DeclarationError("Event itself declares nothing; pass a subclass of it")
+    return contract
+
+
+def check_equal(cls: type[Event], contract: Contract) -> None:
+    """Raise ContractError, naming every difference, unless the class says what the contract says.
+
+    Examples, descriptions of single fields and the time column of files are the contract's own and not compared.
+    """
+    if differences := list(_differences(contract_of(cls), contract)):
+        lines = "\n".join(f"  {difference}" for difference in differences)
+        raise ContractError(
+            f"event {cls.__qualname__} and its contract differ:\n{lines}\n"
+            "  Change the class back, or write its contract anew and have it reviewed."
+        )
+
+
+def snake_case(name: str) -> str:
+    """`OrderPlaced` as `order_placed`, `HTTPCall` as `http_call`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _differences(ours: Contract, theirs: Contract) -> Iterator[str]:
+    for key in ("name", "version", "owner", "purpose", "retention", "granularity", "description"):
+        left, right = getattr(ours, key), getattr(theirs, key)
+        if left != right:
+            yield f"{key}: {left!r} in the class, {right!r} in the contract"
+    for name in (*ours.fields, *(name for name in theirs.fields if name not in ours.fields)):
+        left, right = ours.fields.get(name), theirs.fields.get(name)
+        if left is None or right is None:
+            yield f"fields.{name}: only in the {'contract' if left is None else 'class'}"
+            continue
+        for key in ("kind", "type", "unit", "optional"):
+            if getattr(left, key) != getattr(right, key):
+                yield f"fields.{name}.{key}: {getattr(left, key)!r} in the class, {getattr(right, key)!r} in the contract"
+        if set(left.values) != set(right.values):
+            yield f"fields.{name}.values: {left.values!r} in the class, {right.values!r} in the contract"
+
+
+def _completed(cls: type[Event], values: dict[str, Any]) -> dict[str, Any]:
+    names, missing = cls._names, cls._missing  # pyright: ignore[reportPrivateUsage]  # of this module
+    lacking = [name for name in contract_of(cls).fields if name not in values and name not in missing]
+    unknown = [name for name in values if name not in names]
+    if lacking or unknown:
+        said = [f"lacks {', '.join(lacking)}"] if lacking else []
+        said += [f"does not declare {', '.join(unknown)}"] if unknown else []
+        raise EventArgumentsError(
+            f"{cls.__name__}: this event {' and '.join(said)}. Its fields: {', '.join(contract_of(cls).fields)}. "
+            "Pass every field that has no default, and declare what you want to keep."
+        )
+    return {**missing, **values}
+
+
+def _retention_problems(retention: str) -> list[str]:
+    if not retention:
+        return []
+    try:
+        span = duration_ms(retention)
+    except ValueError as error:
+        return [f"retention: {error}"]
+    return ["retention: must be longer than nothing"] if span != FOR_EVER and span <= 0 else []
+
+
+def _fields(cls: type[Event], problems: list[str]) -> Iterator[tuple[str, Field]]:
+    try:
+        hints = get_type_hints(cls, include_extras=True)
+    except Exception as error:  # whatever evaluating an annotation raises is the declaration's fault
+        problems.append(f"annotations: {error}; what they name must be importable where the class stands")
+        return
+    for name, hint in hints.items():
+        if get_origin(hint) is ClassVar or hint is ClassVar:
+            continue
+        try:
+            yield name, _field(hint)
+        except ValueError as error:
+            problems.append(f"fields.{name}: {error}")
+
+
+def _field(hint: Any) -> Field:
+    held, *metadata = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    kinds = [one.name for one in metadata if isinstance(one, FieldKind)]
+    if len(kinds) != 1:
+        raise ValueError("say what it is: Dimension[...], Measure[..., unit(...)], Unique[...] or Dropped[...]")
+    units = [one.text for one in metadata if isinstance(one, Unit)]
+    held, optional = _without_none(held)
+    type_name, values = _type_of(held, kinds[0])
+    if kinds[0] == "measure":
+        if len(units) != 1 or not 0 < len(units[0]) <= MAX_UNIT or not units[0].isprintable():
+            raise ValueError('a measure has one unit: Measure[float, unit("s")]; unit("1") where there is none')
+    elif units:
+        raise ValueError("only a measure has a unit")
+    if kinds[0] == "idempotency_key" and optional:
+        raise ValueError("an idempotency key cannot be missing; make it IdempotencyKey[str]")
+    return Field(kinds[0], type_name, units[0] if units else "", values, optional)
+
+
+def _without_none(held: Any) -> tuple[Any, bool]:
+    if get_origin(held) not in (Union, UnionType):
+        return held, False
+    members = [one for one in get_args(held) if one is not NoneType]
+    if len(members) == len(get_args(held)) or len(members) != 1:
+        raise ValueError("of several types only `X | None` is possible")
+    return members[0], True
+
+
+_TYPES: dict[str, dict[Any, str]] = {
+    "dimension": {str: "string", int: "integer", bool: "boolean"},
+    "measure": {float: "number", int: "integer"},
+    "unique": {str: "string", int: "integer"},
+    "idempotency_key": {str: "string", int: "integer"},
+    "dropped": {str: "string", int: "integer", float: "number", bool: "boolean"},
+}
+
+
+def _type_of(held: Any, kind: str) -> tuple[str, tuple[str, ...]]:
+    if get_origin(held) is Literal and kind == "dimension":
+        values = cast("tuple[object, ...]", get_args(held))
+        if len({type(value) for value in values}) == 1 and type(values[0]) in (str, int):
+            return _TYPES[kind][type(values[0])], tuple(map(str, values))
+        raise ValueError("a Literal holds strings only, or integers only; for a missing one write Literal[...] | None")
+    known = _TYPES[kind]
+    if held in known:
+        return known[held], ()
+    if kind == "dropped":
+        return "string", ()
+    names = ", ".join(one.__name__ for one in known) + (", Literal[...]" if kind == "dimension" else "")
+    raise ValueError(f"a {kind.replace('_', ' ')} holds one of: {names}")
