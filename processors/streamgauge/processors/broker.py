@@ -88,14 +88,13 @@ class Broker:
             )
             consumer.assign([TopicPartition(ledger_topic, 0, low)])
             while True:
-                messages = consumer.consume(500, timeout=self._timeout_s)
-                if not messages:
+                message = consumer.poll(self._timeout_s)
+                if message is None:
                     raise BrokerUnavailable(f"the ledger {ledger_topic} cannot be read")
-                for message in messages:
-                    if message.error():
-                        return False
-                    if _is_of(message.value(), topic, partition):
-                        return True
+                if message.error():  # the end of the partition
+                    return False
+                if _is_of(message.value(), topic, partition):
+                    return True
         finally:
             consumer.close()
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streamgauge.processors.event_table import TableRollup
-from streamgauge.processors.grouping import edges
 from streamgauge.processors.series import Labels, SeriesIndex
 from streamgauge.schemas.columns import Array
-from streamgauge.schemas.rollups import Histograms, RollupMetric, RollupRows, no_histograms
-
-ZERO_KEY = 1 << 15
+from streamgauge.schemas.merging import merge_rows
+from streamgauge.schemas.rollups import Histograms, RollupMetric, RollupRows
 
 
 @dataclass(slots=True)
@@ -45,51 +43,24 @@ class MetricTable:
         metric, series, entry, window, count, total, low, high, last, last_ms = (
             np.concatenate([part[i] for part in self._parts]) for i in range(10)
         )
-        order = np.lexsort((last, last_ms, window, entry, series, metric))
-        metric, series, entry, window = metric[order], series[order], entry[order], window[order]
-        changed = (
-            (metric[1:] != metric[:-1])
-            | (series[1:] != series[:-1])
-            | (entry[1:] != entry[:-1])
-            | (window[1:] != window[:-1])
-        )
-        starts = np.concatenate([[0], np.flatnonzero(changed) + 1])
-        ends = np.append(starts[1:], len(order)) - 1
         ids: list[int] = []
         known: dict[int, tuple[str, Labels]] = {}
         for family, labels in self.series:
             one = index.id_of(family, labels)
             ids.append(one)
             known[one] = (family, labels)
-        cell = np.empty(len(order), np.int64)
-        cell[order] = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(order))))
+        hist = Histograms(*(np.concatenate([part[i] for part in self._buckets]) for i in range(3)))
         rows = RollupRows(
-            metric=metric[starts].astype(np.uint32),
-            series_id=np.array(ids, np.uint64)[series[starts]],
-            entry=entry[starts].astype(np.uint8),
-            window=window[starts],
-            count=np.add.reduceat(count[order], starts),
-            sum=np.add.reduceat(total[order], starts),
-            min=np.minimum.reduceat(low[order], starts),
-            max=np.maximum.reduceat(high[order], starts),
-            last=last[order][ends],
-            last_ms=last_ms[order][ends],
-            hist=self._histograms(cell, len(starts)),
+            metric=metric.astype(np.uint32),
+            series_id=np.array(ids, np.uint64)[series],
+            entry=entry.astype(np.uint8),
+            window=window,
+            count=count,
+            sum=total,
+            min=low,
+            max=high,
+            last=last,
+            last_ms=last_ms,
+            hist=hist,
         )
-        return TableRollup([rows], [], known)
-
-    def _histograms(self, cell: Array, cells: int) -> Histograms:
-        per_row, keys, counts = (np.concatenate([part[i] for part in self._buckets]) for i in range(3))
-        if not len(keys):
-            return no_histograms(cells)
-        owner = np.repeat(cell, per_row.astype(np.int64))
-        composite = (owner << 16) | (keys.astype(np.int64) + ZERO_KEY)
-        order = np.argsort(composite)
-        ordered = composite[order]
-        starts = edges(ordered)
-        merged = ordered[starts]
-        return Histograms(
-            np.bincount(merged >> 16, minlength=cells).astype(np.uint64),
-            ((merged & 0xFFFF) - ZERO_KEY).astype(np.int16),
-            np.add.reduceat(counts[order], starts),
-        )
+        return TableRollup([merge_rows(rows)], [], known)

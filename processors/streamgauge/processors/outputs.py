@@ -21,6 +21,7 @@ from streamgauge.schemas.rollups import (
     concat_distinct,
     concat_rows,
     encode,
+    part_keys,
     split_rows,
 )
 from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, ROLLUPS
@@ -42,13 +43,13 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class OutputPolicy:
-    """`max_days` bounds the distinct UTC days of one message: the store's parts per insert are bounded by it."""
+    """`max_parts` bounds the store's partitions (days or months) that one message touches, and so its parts per insert."""
 
     materialization_version: int = 1
     rollup_partitions: int = ROLLUPS.partitions
     distinct_partitions: int = DISTINCT.partitions
     max_bytes: int = 512 << 10
-    max_days: int = 32
+    max_parts: int = 32
 
 
 def outputs(
@@ -119,11 +120,12 @@ def _messages(
         mine = np.flatnonzero(target == partition)
         if not len(mine):
             continue
-        # by day first, so that a message holds few days; then by key, which is the order of the store
-        order = np.lexsort((rows.window[mine], rows.series_id[mine], rows.metric[mine], rows.window[mine] // DAY_S))
+        # by part first, so that a message touches few of them; then by key, which is the order of the store
+        parts = part_keys(rows.entry[mine], rows.window[mine].astype(np.int64))
+        order = np.lexsort((rows.window[mine], rows.series_id[mine], rows.metric[mine], parts))
         part = rows.take(mine[order])
         labels = index.news({one: news[one] for one in map(int, np.unique(part.series_id)) if one in news}, now_ms)
-        for first, last in split_rows(_weights(part), part.window // DAY_S, policy.max_bytes, policy.max_days):
+        for first, last in split_rows(_weights(part), parts[order], policy.max_bytes, policy.max_parts):
             yield partition, replace(frame, rows=part.take(np.arange(first, last)), labels=tuple(labels))
             labels = []
 

@@ -19,7 +19,7 @@ from streamgauge.schemas.columns import Array, pack_array, unpack, unpack_finite
 from streamgauge.schemas.decoding import need, need_list, need_object, parse
 from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.packing import Json, index_type
-from streamgauge.schemas.windows import TIERS
+from streamgauge.schemas.windows import FIRST_MONTHLY_TIER, TIERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +143,18 @@ def concat_distinct(parts: Sequence[DistinctRows]) -> DistinctRows:
     return DistinctRows(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(DistinctRows)})
 
 
-def split_rows(weights: Array, days: Array, max_weight: int, max_days: int) -> Iterator[tuple[int, int]]:
-    """Cut rows sorted by day into runs [first, last) of at most `max_weight` (or one row) and `max_days` distinct days."""
+def part_keys(entry: Array, window: Array) -> Array:
+    """Which of the store's partitions each row touches: its UTC day in the fine tiers, else (no finer than) its month."""
+    return np.where(entry < FIRST_MONTHLY_TIER, window // 86_400, -(window // (28 * 86_400)) - 1)
+
+
+def split_rows(weights: Array, parts: Array, max_weight: int, max_parts: int) -> Iterator[tuple[int, int]]:
+    """Cut rows sorted by part into runs [first, last) of at most `max_weight` (or one row) and `max_parts` distinct parts."""
     if not len(weights):
         return
     heavy = (np.cumsum(weights) - weights) // max_weight
-    day_rank = np.concatenate([[0], np.cumsum(days[1:] != days[:-1])]) // max_days
-    cuts = np.flatnonzero((heavy[1:] != heavy[:-1]) | (day_rank[1:] != day_rank[:-1])) + 1
+    rank = np.concatenate([[0], np.cumsum(parts[1:] != parts[:-1])]) // max_parts
+    cuts = np.flatnonzero((heavy[1:] != heavy[:-1]) | (rank[1:] != rank[:-1])) + 1
     edges = [0, *(int(cut) for cut in cuts), len(weights)]
     yield from pairwise(edges)
 

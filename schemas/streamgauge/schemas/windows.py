@@ -31,3 +31,7 @@ def tier_index(name: str) -> int:
     if name not in TIER_NAMES:
         raise ValueError(f"no tier is called {name!r}; there are {', '.join(TIER_NAMES)}")
     return TIER_NAMES.index(name)
+
+
+FIRST_MONTHLY_TIER = 2
+"""The store keeps finer tiers in partitions of a day, this one and coarser ones in partitions of a month."""

@@ -1,0 +1,1 @@
+"""Kafka in, ClickHouse out: intent, insert with a token, commit; migrations and views."""

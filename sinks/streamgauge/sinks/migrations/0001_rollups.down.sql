@@ -1,0 +1,9 @@
+DROP VIEW IF EXISTS ${database}.rollups_10s_feed;
+DROP TABLE IF EXISTS ${database}.rollups_10s;
+DROP VIEW IF EXISTS ${database}.rollups_1m_feed;
+DROP TABLE IF EXISTS ${database}.rollups_1m;
+DROP VIEW IF EXISTS ${database}.rollups_1h_feed;
+DROP TABLE IF EXISTS ${database}.rollups_1h;
+DROP VIEW IF EXISTS ${database}.rollups_1d_feed;
+DROP TABLE IF EXISTS ${database}.rollups_1d;
+DROP TABLE IF EXISTS ${database}.rollups_landing;

@@ -1,0 +1,9 @@
+DROP VIEW IF EXISTS ${database}.distinct_10s_feed;
+DROP TABLE IF EXISTS ${database}.distinct_10s;
+DROP VIEW IF EXISTS ${database}.distinct_1m_feed;
+DROP TABLE IF EXISTS ${database}.distinct_1m;
+DROP VIEW IF EXISTS ${database}.distinct_1h_feed;
+DROP TABLE IF EXISTS ${database}.distinct_1h;
+DROP VIEW IF EXISTS ${database}.distinct_1d_feed;
+DROP TABLE IF EXISTS ${database}.distinct_1d;
+DROP TABLE IF EXISTS ${database}.distinct_landing;

@@ -1,0 +1,3 @@
+DROP TABLE IF EXISTS ${database}.versions;
+DROP TABLE IF EXISTS ${database}.metrics;
+DROP TABLE IF EXISTS ${database}.series;

@@ -1,0 +1,69 @@
+"""Settings of a sink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from streamgauge.schemas.settings import FOR_EVER, Secret, duration_ms, flag, names, pairs, paths, setting, size_bytes
+from streamgauge.sinks.blocks import BlockPolicy
+from streamgauge.sinks.retention import Retention
+from streamgauge.sinks.store import StoreAddress
+
+NO_SECRET = Secret("")
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSettings:
+    """What a sink needs to know. See `schemas.settings.load` for where values come from."""
+
+    brokers: tuple[str, ...] = setting(("127.0.0.1:9092",), "Kafka brokers, host:port, comma-separated", names)
+    region: str = setting("local", "name of this deployment, part of every topic's name")
+    contracts: tuple[Path, ...] = setting((), "contract files or directories, for the views of events", paths)
+    embedded: bool = setting(False, "in-process broker: topics live as long as the broker", flag)
+    incarnation: str = setting("", "life of the topics, where the broker gives them no id")
+    kafka: tuple[tuple[str, str], ...] = setting((), "further librdkafka settings, name=value", pairs)
+    session_timeout: int = setting(10_000, "a sink that is silent for so long loses its partitions", duration_ms)
+    store_host: str = setting("127.0.0.1", "ClickHouse host (HTTP interface)")
+    store_port: int = setting(8123, "ClickHouse port (HTTP interface)", int)
+    store_user: str = setting("default", "ClickHouse user")
+    store_password: Secret = setting(NO_SECRET, "ClickHouse password", Secret)
+    store_secure: bool = setting(False, "use HTTPS", flag)
+    database: str = setting("streamgauge", "ClickHouse database")
+    block_interval: int = setting(500, "time between inserts of a partition", duration_ms)
+    block_rows: int = setting(250_000, "rows after which a partition inserts early", int)
+    block_bytes: int = setting(16 << 20, "bytes of messages after which a partition inserts early", size_bytes)
+    parallel_inserts: int = setting(2, "inserts at the same time", int)
+    retention_10s: int = setting(FOR_EVER, "how long the 10 s tier keeps points", duration_ms)
+    retention_1m: int = setting(FOR_EVER, "how long the 1 m tier keeps points", duration_ms)
+    retention_1h: int = setting(FOR_EVER, "how long the 1 h tier keeps points", duration_ms)
+    retention_1d: int = setting(FOR_EVER, "how long the 1 d tier keeps points", duration_ms)
+
+    @property
+    def group(self) -> str:
+        """The consumer group; its committed offsets carry the intents."""
+        return f"sg-{self.region}-sink"
+
+    def address(self) -> StoreAddress:
+        """Where the store is."""
+        return StoreAddress(
+            self.store_host, self.store_port, self.store_user, self.store_password, self.database, self.store_secure
+        )
+
+    def block_policy(self) -> BlockPolicy:
+        """When a partition inserts."""
+        return BlockPolicy(self.block_interval, self.block_rows, self.block_bytes)
+
+    def retention(self) -> Retention:
+        """How long each tier is kept."""
+        return Retention(self.retention_10s, self.retention_1m, self.retention_1h, self.retention_1d)
+
+    def librdkafka(self) -> dict[str, Any]:
+        """Settings for confluent-kafka clients."""
+        return {
+            "bootstrap.servers": ",".join(self.brokers),
+            "enable.metrics.push": False,
+            "log_level": 3,
+            **dict(self.kafka),
+        }

@@ -1,0 +1,160 @@
+"""The store: a thin adapter over clickhouse-connect. Every insert states its settings; every failure has one of two kinds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client as ConnectClient
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from streamgauge.schemas.errors import StoreUnavailable
+from streamgauge.schemas.ledger import DeadLetter, LedgerEntry
+from streamgauge.schemas.rollups import RollupMetric, SeriesLabels
+from streamgauge.schemas.settings import Secret
+from streamgauge.schemas.windows import tier_index
+from streamgauge.sinks.blocks import Insert
+from streamgauge.sinks.ddl import INSERT_SETTINGS
+from streamgauge.sinks.insertion import Outcome
+
+REFUSALS = frozenset({16, 36, 43, 47, 53, 60, 62, 81, 115, 117, 192, 193, 194, 195, 251, 497, 516})
+"""ClickHouse error codes that trying again does not heal: unknown table, column, type or database, no access."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """Where the store is, and as whom."""
+
+    host: str
+    port: int
+    user: str
+    password: Secret
+    database: str
+    secure: bool = False
+
+    def __str__(self) -> str:
+        return f"{'https' if self.secure else 'http'}://{self.host}:{self.port}"
+
+
+class Store:
+    """One client per thread, made on first use. Implements `ddl.Client`; errors are clickhouse-connect's."""
+
+    def __init__(self, address: StoreAddress, timeout_s: float = 60.0) -> None:
+        self.address = address
+        self._timeout_s = timeout_s
+        self._local = threading.local()
+
+    def _client(self) -> ConnectClient:
+        client: ConnectClient | None = getattr(self._local, "client", None)
+        if client is None:
+            address = self.address
+            client = clickhouse_connect.get_client(
+                host=address.host,
+                port=address.port,
+                username=address.user,
+                password=address.password.reveal(),
+                interface="https" if address.secure else "http",
+                send_receive_timeout=int(self._timeout_s),
+                connect_timeout=5,
+                query_retries=0,
+                autogenerate_session_id=False,
+            )
+            self._local.client = client
+        return client
+
+    def check(self) -> None:
+        """Raises StoreUnavailable, saying what to do, when the store does not answer."""
+        try:
+            self._client().command("SELECT 1")
+        except ClickHouseError as error:
+            raise StoreUnavailable(
+                f"no ClickHouse answers at {self.address} ({type(error).__name__}); start one (`streamgauge dev` brings "
+                "its own), or set STREAMGAUGE_STORE_HOST, _PORT, _USER and _PASSWORD"
+            ) from error
+
+    def command(self, sql: str, params: Mapping[str, Any] | None = None) -> object:
+        """See ddl.Client."""
+        return self._client().command(sql, parameters=dict(params) if params else None)
+
+    def query_rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        """See ddl.Client."""
+        return self._client().query(sql, parameters=dict(params) if params else None).result_rows
+
+    def insert_block(self, one: Insert, token: str) -> None:
+        """Insert a block under its token."""
+        settings = {**INSERT_SETTINGS, "insert_deduplication_token": token}
+        self._client().raw_insert(
+            f"{self.address.database}.{one.table}", list(one.columns), one.data, settings=settings, fmt="Native"
+        )
+
+    def insert_series(self, labels: Sequence[SeriesLabels]) -> None:
+        """Insert labels of series; a repeat is harmless."""
+        rows = [[one.family, one.series_id, dict(one.labels)] for one in labels]
+        self._rows("series", rows, ["family", "series_id", "labels"])
+
+    def insert_metrics(self, metrics: Sequence[RollupMetric]) -> None:
+        """Insert declarations; a repeat is harmless."""
+        kinds = {"event": "event", "measure": "event", "distinct": "distinct"}
+        rows = [
+            [m.name, m.family, m.type, m.unit, list(m.labels), tier_index(m.granularity), kinds.get(m.type, "metric")]
+            for m in metrics
+        ]
+        self._rows("metrics", rows, ["metric", "family", "type", "unit", "labels", "entry", "kind"])
+
+    def insert_ledger(self, entries: Sequence[LedgerEntry], token: str) -> None:
+        """Insert ledger entries; a repeat is harmless: the key is (region, topic, partition, from)."""
+        rows = [
+            [
+                e.region, e.topic, e.partition, e.start, e.end, e.messages, e.batches, e.total, sum(e.refused.values()),
+                [tier for tier, _ in e.points], [_day(day) for _, day in e.points], list(e.points.values()),
+                dict(e.refused), dict(e.scrubbed), dict(e.skipped), _instant(e.min_window), _instant(e.max_window),
+                _instant(e.committed_ms / 1000),
+            ]
+            for e in entries
+        ]  # fmt: skip
+        names = (
+            "region topic partition offset_from offset_to messages batches points refused_points tiers days day_points "
+            "refused scrubbed skipped min_window max_window committed_at"
+        )
+        self._rows("ledger", rows, names.split(), token)
+
+    def insert_dead(self, letters: Sequence[DeadLetter], token: str) -> None:
+        """Insert dead letters; a repeat is harmless."""
+        rows = [
+            [d.region, d.topic, d.partition, d.offset, d.reason, d.rows, d.event, d.detail, _instant(d.at_ms / 1000)]
+            for d in letters
+        ]
+        self._rows(
+            "dead", rows, ["region", "topic", "partition", "offset", "reason", "rows", "event", "detail", "at"], token
+        )
+
+    def _rows(self, table: str, rows: list[list[Any]], names: Sequence[str], token: str = "") -> None:
+        if rows:
+            settings: dict[str, Any] = {"async_insert": 0}
+            if token:
+                settings["insert_deduplication_token"] = token
+            self._client().insert(table, rows, list(names), database=self.address.database, settings=settings)
+
+
+def outcome_of(error: Exception) -> Outcome:
+    """Whether trying again soon makes sense. Everything that is not surely a refusal is unknown."""
+    code = getattr(error, "code", None)
+    return Outcome.REFUSED if isinstance(code, int) and code in REFUSALS else Outcome.UNKNOWN
+
+
+def error_text(error: Exception) -> str:
+    """An error for logs: its kind and code; server messages can hold data."""
+    code = getattr(error, "code", None)
+    return f"{type(error).__name__}{f' (code {code})' if code else ''}"
+
+
+def _day(days: int) -> Any:
+    return datetime.fromtimestamp(days * 86_400, UTC).date()
+
+
+def _instant(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
