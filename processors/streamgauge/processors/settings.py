@@ -23,6 +23,7 @@ class ProcessorSettings:
     pseudonym_key: Secret = setting(NO_SECRET, "root key of pseudonyms: 16 to 64 random bytes, hexadecimal", Secret)
     embedded: bool = setting(False, "in-process broker: no transactions, at least once", flag)
     kafka: tuple[tuple[str, str], ...] = setting((), "further librdkafka settings, name=value", pairs)
+    kafka_password: Secret = setting(NO_SECRET, "SASL password of Kafka", Secret)
     commit_interval: int = setting(1_000, "time between commits of a partition", duration_ms)
     commit_points: int = setting(2_000_000, "points after which a partition commits early", int)
     commit_bytes: int = setting(32 << 20, "bytes of messages after which a partition commits early", size_bytes)

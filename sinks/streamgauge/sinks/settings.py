@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streamgauge.schemas.kafka_config import client_config
 from streamgauge.schemas.settings import FOR_EVER, Secret, duration_ms, flag, names, pairs, paths, setting, size_bytes
 from streamgauge.sinks.blocks import BlockPolicy
 from streamgauge.sinks.retention import Retention
-from streamgauge.sinks.store import StoreAddress
+from streamgauge.sinks.store import StoreAddress, store_url
 
 NO_SECRET = Secret("")
 
@@ -24,12 +25,11 @@ class SinkSettings:
     embedded: bool = setting(False, "in-process broker: topics live as long as the broker", flag)
     incarnation: str = setting("", "life of the topics, where the broker gives them no id")
     kafka: tuple[tuple[str, str], ...] = setting((), "further librdkafka settings, name=value", pairs)
+    kafka_password: Secret = setting(NO_SECRET, "SASL password of Kafka", Secret)
     session_timeout: int = setting(10_000, "a sink that is silent for so long loses its partitions", duration_ms)
-    store_host: str = setting("127.0.0.1", "ClickHouse host (HTTP interface)")
-    store_port: int = setting(8123, "ClickHouse port (HTTP interface)", int)
+    store: str = setting("http://127.0.0.1:8123", "ClickHouse over HTTP", store_url)
     store_user: str = setting("default", "ClickHouse user")
     store_password: Secret = setting(NO_SECRET, "ClickHouse password", Secret)
-    store_secure: bool = setting(False, "use HTTPS", flag)
     database: str = setting("streamgauge", "ClickHouse database")
     block_interval: int = setting(500, "time between inserts of a partition", duration_ms)
     block_rows: int = setting(250_000, "rows after which a partition inserts early", int)
@@ -47,9 +47,7 @@ class SinkSettings:
 
     def address(self) -> StoreAddress:
         """Where the store is."""
-        return StoreAddress(
-            self.store_host, self.store_port, self.store_user, self.store_password, self.database, self.store_secure
-        )
+        return StoreAddress(self.store, self.store_user, self.store_password, self.database)
 
     def block_policy(self) -> BlockPolicy:
         """When a partition inserts."""
@@ -61,9 +59,4 @@ class SinkSettings:
 
     def librdkafka(self) -> dict[str, Any]:
         """Settings for confluent-kafka clients."""
-        return {
-            "bootstrap.servers": ",".join(self.brokers),
-            "enable.metrics.push": False,
-            "log_level": 3,
-            **dict(self.kafka),
-        }
+        return client_config(self.brokers, self.kafka, self.kafka_password)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client as ConnectClient
@@ -25,19 +26,25 @@ REFUSALS = frozenset({16, 36, 43, 47, 53, 60, 62, 81, 115, 117, 192, 193, 194, 1
 """ClickHouse error codes that trying again does not heal: unknown table, column, type or database, no access."""
 
 
+def store_url(value: str) -> str:
+    """The address of a ClickHouse server: `http://host:8123` or `https://host:8443`. Raises ValueError with advice."""
+    parts = urlsplit(value.strip())
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.path.strip("/"):
+        raise ValueError("say http://host:8123 or https://host:8443; user and password are settings of their own")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 @dataclass(frozen=True, slots=True)
 class StoreAddress:
-    """Where the store is, and as whom."""
+    """Where the store is, and as whom. `url` as from `store_url`."""
 
-    host: str
-    port: int
+    url: str
     user: str
     password: Secret
     database: str
-    secure: bool = False
 
     def __str__(self) -> str:
-        return f"{'https' if self.secure else 'http'}://{self.host}:{self.port}"
+        return self.url
 
 
 class Store:
@@ -52,12 +59,14 @@ class Store:
         client: ConnectClient | None = getattr(self._local, "client", None)
         if client is None:
             address = self.address
+            parts = urlsplit(address.url)
+            secure = parts.scheme == "https"
             client = clickhouse_connect.get_client(
-                host=address.host,
-                port=address.port,
+                host=parts.hostname or "",
+                port=parts.port or (8443 if secure else 8123),
                 username=address.user,
                 password=address.password.reveal(),
-                interface="https" if address.secure else "http",
+                interface="https" if secure else "http",
                 send_receive_timeout=int(self._timeout_s),
                 connect_timeout=5,
                 query_retries=0,
@@ -73,7 +82,7 @@ class Store:
         except ClickHouseError as error:
             raise StoreUnavailable(
                 f"no ClickHouse answers at {self.address} ({type(error).__name__}); start one (`streamgauge dev` brings "
-                "its own), or set STREAMGAUGE_STORE_HOST, _PORT, _USER and _PASSWORD"
+                "its own), or set STREAMGAUGE_STORE, STREAMGAUGE_STORE_USER and STREAMGAUGE_STORE_PASSWORD"
             ) from error
 
     def command(self, sql: str, params: Mapping[str, Any] | None = None) -> object:

@@ -1,0 +1,69 @@
+"""Accounts of the store: what its ledger and its tables hold. Reads only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from streamgauge.console.verify import LedgerRange, Verification, day_reports, partition_reports
+from streamgauge.schemas.windows import TIERS
+from streamgauge.sinks.ddl import table
+
+
+class Reader(Protocol):
+    """Runs a query with bound parameters."""
+
+    def query_rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        """Rows of a query."""
+        ...
+
+
+def read_verification(
+    store: Reader, database: str, region: str, retention_ms: Sequence[int], since_ms: int, now_ms: int
+) -> Verification:
+    """Compare ledger and tables for windows since `since_ms` (whole UTC days; 0: everything)."""
+    ledger = table(database, "ledger")
+    where = f"FROM {ledger} FINAL WHERE region = {{region:String}}"
+    bound: dict[str, Any] = {"region": region, "since": since_ms // TIERS[-1].width_ms}
+    ranges = [
+        LedgerRange(*row)
+        for row in store.query_rows(
+            f"SELECT topic, partition, offset_from, offset_to, messages, batches, points, refused_points {where}", bound
+        )
+    ]
+    by_day = {
+        (int(tier), int(day)): int(points)
+        for tier, day, points in store.query_rows(
+            f"SELECT tier, toUInt32(day), sum(n) FROM (SELECT tiers, days, day_points {where}) "
+            "ARRAY JOIN tiers AS tier, days AS day, day_points AS n WHERE toUInt32(day) >= {since:UInt32} GROUP BY tier, day",
+            bound,
+        )
+    }
+    refused: Counter[str] = Counter()
+    for reason, points in store.query_rows(
+        f"SELECT reason, sum(n) FROM (SELECT refused {where}) ARRAY JOIN mapKeys(refused) AS reason, "
+        "mapValues(refused) AS n GROUP BY reason",
+        bound,
+    ):
+        refused[str(reason)] = int(points)
+    return Verification(
+        partition_reports(ranges),
+        day_reports(by_day, [_tier_days(store, database, tier.name, bound) for tier in TIERS], retention_ms, now_ms),
+        refused,
+    )
+
+
+def _tier_days(store: Reader, database: str, tier: str, bound: Mapping[str, Any]) -> dict[int, int]:
+    rows = store.query_rows(
+        f"SELECT toUInt32(toDate(window)) AS day, sum(count) FROM {table(database, f'rollups_{tier}')} "
+        "WHERE toUInt32(toDate(window)) >= {since:UInt32} GROUP BY day",
+        bound,
+    )
+    return {int(day): int(points) for day, points in rows}
+
+
+def day_text(day: int) -> str:
+    """A UTC day as people write it."""
+    return datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m-%d")
