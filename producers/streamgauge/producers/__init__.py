@@ -1,0 +1,29 @@
+"""What an application imports: metrics, events and the producer that sends them. Importing it has no side effects."""
+
+from streamgauge.producers.accounts import FlushReport, Stats
+from streamgauge.producers.default import emit, get_default, set_default
+from streamgauge.producers.metrics import Counter, Gauge, Histogram
+from streamgauge.producers.producer import Producer
+from streamgauge.producers.settings import ProducerSettings, producer_settings
+from streamgauge.schemas.events import Dimension, Dropped, Event, IdempotencyKey, Measure, Unique, unit
+
+__all__ = [
+    "Counter",
+    "Dimension",
+    "Dropped",
+    "Event",
+    "FlushReport",
+    "Gauge",
+    "Histogram",
+    "IdempotencyKey",
+    "Measure",
+    "Producer",
+    "ProducerSettings",
+    "Stats",
+    "Unique",
+    "emit",
+    "get_default",
+    "producer_settings",
+    "set_default",
+    "unit",
+]

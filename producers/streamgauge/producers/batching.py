@@ -1,0 +1,167 @@
+"""Batching: what was taken as encoded batches, each with the next number of its stream, none above the size bound."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from streamgauge.producers.aggregate import Taken
+from streamgauge.producers.event_rows import EventRows, Row
+from streamgauge.producers.text import unicode
+from streamgauge.schemas.batches import MAX_SPAN_MS, Context, MetricHead, Origin, Point, encode_events, encode_metrics
+
+T = TypeVar("T")
+GiveUp = Callable[[Mapping[str, int], str], None]
+"""Told of points that cannot be sent, and why."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """One encoded message. Its bytes hold its number, so it is sent again as it is, never anew.
+
+    `order` grows with every batch of a producer; `attempts` and `retry_at` (monotonic seconds) belong to the outbox.
+    """
+
+    topic: str
+    key: bytes
+    value: bytes
+    points: Mapping[str, int]
+    order: int
+    attempts: int = 0
+    retry_at: float = 0.0
+
+    def __lt__(self, other: Batch) -> bool:
+        return self.order < other.order
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one batch."""
+
+    rows: int = 2_000
+    bytes: int = 512 << 10
+
+
+class Batcher:
+    """Numbers and encodes the batches of one instance and epoch. Not thread-safe: one thread batches at a time."""
+
+    def __init__(self, context: Context, stream: str, epoch: int, limits: Limits, give_up: GiveUp) -> None:
+        self._context = context
+        self._stream = stream
+        self._epoch = epoch
+        self._limits = limits
+        self._give_up = give_up
+        self._next: Counter[tuple[str, str]] = Counter()
+        self._made = 0
+
+    def metrics(self, topic: str, taken: Sequence[Taken]) -> Iterator[Batch]:
+        """Batches of metric points."""
+
+        def encode(part: Sequence[Taken], origin: Origin) -> bytes:
+            return encode_taken(origin, part)
+
+        for part in chunks(taken, self._limits.rows, _earliest, _latest):
+            yield from self._batches(topic, self._stream, part, encode, points_by_name)
+
+    def events(self, topic: str, kind: EventRows, rows: Sequence[Row]) -> Iterator[Batch]:
+        """Batches of events of one kind, by stream."""
+
+        def encode(part: Sequence[Row], origin: Origin) -> bytes:
+            return encode_rows(origin, kind, part)
+
+        def points(part: Sequence[Row]) -> Mapping[str, int]:
+            return {kind.name: kind.points(part)}
+
+        streams: dict[str, list[Row]] = {}
+        for row in rows:
+            streams.setdefault(kind.stream(row, self._stream), []).append(row)
+        for stream, own in streams.items():
+            for part in chunks(own, self._limits.rows, _time, _time):
+                yield from self._batches(topic, stream, part, encode, points)
+
+    def _batches(
+        self,
+        topic: str,
+        stream: str,
+        part: Sequence[T],
+        encode: Callable[[Sequence[T], Origin], bytes],
+        points: Callable[[Sequence[T]], Mapping[str, int]],
+    ) -> Iterator[Batch]:
+        origin = Origin(self._context, stream, self._epoch, self._next[topic, stream])
+        try:
+            value = encode(part, origin)
+        except Exception:  # whatever is wrong with one item must not cost the others their way
+            value = b""
+        if len(part) > 1 and not 0 < len(value) <= self._limits.bytes:
+            middle = len(part) // 2
+            for half in (part[:middle], part[middle:]):
+                yield from self._batches(topic, stream, half, encode, points)
+            return
+        if not value:
+            self._give_up(points(part), "not_encodable")
+            return
+        self._next[topic, stream] += 1
+        self._made += 1
+        yield Batch(topic, stream.encode(), value, points(part), self._made)
+
+
+def _time(row: Row) -> int:
+    return int(row[0])
+
+
+def _earliest(taken: Taken) -> int:
+    return taken.delta.window_ms
+
+
+def _latest(taken: Taken) -> int:
+    return max(taken.delta.window_ms, taken.delta.last_ms)
+
+
+def chunks(
+    items: Sequence[T], rows: int, earliest: Callable[[T], int], latest: Callable[[T], int]
+) -> Iterator[Sequence[T]]:
+    """Parts of at most `rows` items whose times fit one batch, in the order given unless times lie too far apart."""
+    if not items:
+        return
+    if max(map(latest, items)) - min(map(earliest, items)) > MAX_SPAN_MS:
+        items = sorted(items, key=earliest)
+    start, first, last = 0, earliest(items[0]), latest(items[0])
+    for place, item in enumerate(items):
+        first, last = min(first, earliest(item)), max(last, latest(item))
+        if place - start >= rows or last - first > MAX_SPAN_MS:
+            yield items[start:place]
+            start, first, last = place, earliest(item), latest(item)
+    yield items[start:]
+
+
+def points_by_name(taken: Sequence[Taken]) -> Mapping[str, int]:
+    """Points of deltas, by metric."""
+    points: Counter[str] = Counter()
+    for one in taken:
+        points[one.head.name] += one.delta.count
+    return points
+
+
+def encode_taken(origin: Origin, taken: Sequence[Taken]) -> bytes:
+    """One batch of metric points."""
+    heads: dict[MetricHead, int] = {}
+    series: dict[tuple[int, *tuple[str, ...]], int] = {}
+    points: list[Point] = []
+    for one in taken:
+        metric = heads.setdefault(one.head, len(heads))
+        place = series.setdefault((metric, *one.labels), len(series))
+        d = one.delta
+        points.append(Point(place, d.window_ms, d.count, d.sum, d.min, d.max, d.last, d.last_ms, d.buckets))
+    return encode_metrics(origin, list(heads), list(series), points)
+
+
+def encode_rows(origin: Origin, kind: EventRows, rows: Sequence[Row]) -> bytes:
+    """One batch of events."""
+    times = [row[0] for row in rows]
+    try:
+        return encode_events(origin, kind.name, kind.contract.version, times, kind.columns(rows))
+    except TypeError:  # text that is not Unicode: half a surrogate pair, as file names can hold
+        clean = [tuple(unicode(value) if isinstance(value, str) else value for value in row) for row in rows]
+        return encode_events(origin, kind.name, kind.contract.version, times, kind.columns(clean))

@@ -1,0 +1,86 @@
+"""What a type checker must see of the API. Checked by mypy and pyright in strict mode, never run."""
+
+from __future__ import annotations
+
+from typing import Literal, assert_type
+
+from streamgauge.producers import (
+    Counter,
+    Dimension,
+    Dropped,
+    Event,
+    Gauge,
+    Histogram,
+    IdempotencyKey,
+    Measure,
+    Unique,
+    emit,
+    unit,
+)
+
+REQUESTS = Counter("checkout_requests", "Requests served", ["endpoint", "status"])
+LATENCY = Histogram("checkout_latency_seconds", "Time to serve a request", ["endpoint"], unit="s")
+QUEUE = Gauge("checkout_queue", "Waiting orders")
+
+
+class OrderPlaced(Event, version=3, owner="checkout", retention="400d", purpose="analytics"):
+    """A customer paid for a basket."""
+
+    country: Dimension[str]
+    segment: Dimension[Literal["free", "pro"]]
+    coupon: Dimension[str | None] = None
+    amount: Measure[float, unit("{USD}")]
+    items: Measure[int, unit("1")]
+    customer_id: Unique[str]
+    order_id: IdempotencyKey[str]
+    note: Dropped[str]
+
+
+event = OrderPlaced(
+    country="JP", segment="pro", amount=42.5, items=2, customer_id="c-981", order_id="o-1", note="by noon"
+)
+assert_type(event.country, str)
+assert_type(event.coupon, str | None)
+assert_type(event.amount, float)
+assert_type(event.items, int)
+emit(event)
+emit(event, at_ms=1_795_354_000_000)
+
+OrderPlaced(country="JP")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # fields are missing
+OrderPlaced(  # an open value for a closed dimension, a text for a number
+    country="JP",
+    segment="trial",  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    amount="42",  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    items=2,
+    customer_id="c-981",
+    order_id="o-1",
+    note="",
+)
+emit("order")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # not an event
+
+REQUESTS.labels("/pay", "200").inc()
+REQUESTS.labels(endpoint="/pay", status="200").inc(2)
+REQUESTS.labels("/pay", "200").observe(1)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+QUEUE.set(3)
+with LATENCY.labels("/pay").time() as timer:
+    assert_type(timer.duration, float)
+
+
+@LATENCY.labels("/pay").time()
+def serve(order: str) -> int:
+    """Decorated functions keep their types."""
+    return len(order)
+
+
+@LATENCY.labels("/pay").time()
+async def serve_later(order: str) -> int:
+    """Coroutine functions too."""
+    return len(order)
+
+
+assert_type(serve("o-1"), int)
+
+
+async def caller() -> None:
+    """Awaiting gives what the function returns."""
+    assert_type(await serve_later("o-1"), int)
