@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import os
 import select
 import signal
 import subprocess
@@ -422,6 +423,11 @@ def test_nothing_outside_the_store_can_be_reached(door: DoorProcess, table: str,
         assert "sesame" not in reply.text, sql
     assert door.ask("SELECT 1", dialect="kusto").code == 452
     assert [entry.name for entry in tmp_path.iterdir()] == ["secret.csv"]
+
+
+def test_a_served_store_stands_where_the_function_that_reads_files_finds_none(door: DoorProcess) -> None:
+    # no grant covers the function file(): this is what stands behind the reading of statements
+    assert os.readlink(f"/proc/{door.process.pid}/cwd").endswith(" (deleted)")
 
 
 def test_requests_that_a_foreign_page_could_send_are_refused(door: DoorProcess, table: str) -> None:

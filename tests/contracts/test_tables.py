@@ -64,7 +64,8 @@ class Engine:
         return self._client.command(sql, parameters=params)
 
     def query_rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
-        return self._client.query(sql, parameters=params).result_rows
+        rows: Sequence[Sequence[Any]] = self._client.query(sql, parameters=params).result_rows
+        return rows
 
     def insert(self, name: str, frame: pl.DataFrame, **settings: object) -> None:
         buffer = io.BytesIO()
@@ -266,6 +267,26 @@ def test_a_view_never_shows_a_partial_row(store: Store) -> None:
     assert store.one("SELECT count() FROM db.checkout_requests_10s") == 5
 
 
+def test_windows_of_one_block_that_meet_in_a_coarser_tier_show_as_one(store: Store) -> None:
+    store.ensure([LATENCY], [ORDERS])
+    for name in (*ROLLUP_TABLES, *DISTINCT_TABLES):
+        store.engine.command(f"SYSTEM STOP MERGES {table(store.database, name)}")
+    windows = [T0 + 10 * n for n in range(5)]
+    rows = [observed(metric, 1, at, [2.0]) for metric in (LATENCY.name, "order_placed.amount") for at in windows]
+    store.insert([*rows, *(Row("order_placed", 1, at) for at in windows)], "one block")
+    assert store.one("SELECT count() FROM db.rollups_1m WHERE metric = 'order_placed'") == 5, (
+        "the part holds them apart"
+    )
+
+    key = next(iter(histogram_of([2.0])))
+    for tier in TIER_NAMES[1:]:
+        assert store.rows(f"SELECT count, sum, hist FROM db.{LATENCY.name}_{tier}") == [(5, 10.0, {key: 5})]
+        assert store.rows(f"SELECT count, amount_sum, amount_hist FROM db.order_placed_{tier}") == [(5, 10.0, {key: 5})]
+        assert store.rows(f"SELECT metric, count FROM db.points_{tier} WHERE metric LIKE '%amount'") == [
+            ("order_placed.amount", 5)
+        ]
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_month_from_days_equals_the_observations_it_was_made_of(store: Store, seed: int) -> None:
     draw = random.Random(seed)
@@ -283,20 +304,22 @@ def test_a_month_from_days_equals_the_observations_it_was_made_of(store: Store, 
     for series in range(8):
         store.name(LATENCY.name, series, {"endpoint": f"/{series % 3}"})
 
-    truth = pl.DataFrame(seen, schema=["series", "value"], orient="row").with_columns(pl.col("series") % 3)
+    truth: dict[str, list[float]] = {}
+    for series, value in seen:
+        truth.setdefault(f"/{series % 3}", []).append(value)
     for tier in TIER_NAMES:
         found = store.rows(
             "SELECT endpoint, sum(count), sum(sum), min(min), max(max), sg_quantile(0.5, sumMap(hist)),"
             f" sg_quantile(0.99, sumMap(hist)) FROM db.{LATENCY.name}_{tier} GROUP BY endpoint ORDER BY endpoint"
         )
-        assert len(found) == 3
-        for row, (_, group) in zip(found, sorted(truth.group_by("series"), key=lambda pair: str(pair[0])), strict=True):
-            values = group["value"]
-            assert row[1] == len(values)
-            assert within(row[2], values.sum())
-            assert row[3:5] == (values.min(), values.max())
-            for q, estimate in ((0.5, row[5]), (0.99, row[6])):
-                exact = sorted(values)[max(1, math.ceil(q * len(values))) - 1]
+        assert [row[0] for row in found] == sorted(truth)
+        for endpoint, count, total, low, high, median, p99 in found:
+            values = sorted(truth[endpoint])
+            assert count == len(values)
+            assert within(total, math.fsum(values))
+            assert (low, high) == (values[0], values[-1])
+            for q, estimate in ((0.5, median), (0.99, p99)):
+                exact = values[max(1, math.ceil(q * len(values))) - 1]
                 assert math.isclose(estimate, exact, rel_tol=RELATIVE_ERROR * 1.0001), (tier, q)
 
 
@@ -306,9 +329,9 @@ def test_the_last_value_of_a_gauge_is_the_latest_by_time_even_if_it_came_first(s
     store.insert([Row(DEPTH.name, 1, T0 + 20, 2, 3.0, -4.0, 7.0, at + 25_000, 7.0)], "new")
     store.insert([Row(DEPTH.name, 1, T0, 3, 300.0, 90.0, 110.0, at + 9_000, 100.0)], "late")
     store.insert([Row(DEPTH.name, 1, T0 + 20, 1, 500.0, 500.0, 500.0, at + 21_000, 500.0)], "later still")
-    assert store.rows(f"SELECT value, min, max, mean, count, toUnixTimestamp64Milli(last_at) FROM db.{DEPTH.name}_1m") == [
-        (7.0, -4.0, 500.0, 803.0 / 6, 6, at + 25_000)
-    ]
+    assert store.rows(
+        f"SELECT value, min, max, mean, count, toUnixTimestamp64Milli(last_at) FROM db.{DEPTH.name}_1m"
+    ) == [(7.0, -4.0, 500.0, 803.0 / 6, 6, at + 25_000)]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -439,7 +462,8 @@ def test_a_version_range_that_cuts_a_day_is_refused(store: Store) -> None:
 
 ERROR_RATE = """
 SELECT window, endpoint, sumIf(value, status >= '500') / sum(value) AS error_rate
-FROM checkout_requests_1m WHERE region_group = 'APAC' AND window > now() - INTERVAL 1 HOUR GROUP BY window, endpoint ORDER BY window;
+FROM checkout_requests_1m WHERE region_group = 'APAC' AND window > now() - INTERVAL 1 HOUR
+GROUP BY window, endpoint ORDER BY window;
 """
 REVENUE = """
 SELECT country, toStartOfMonth(window) AS month, sum(amount_sum) AS revenue,

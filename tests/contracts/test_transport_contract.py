@@ -15,6 +15,8 @@ from streamgauge.producers import Producer as Sender
 from streamgauge.producers.outbox import Outcome
 from streamgauge.producers.testing import CapturedTransport
 from streamgauge.producers.transport import KafkaTransport, Transport, kafka_config
+from streamgauge.schemas.decoding import MetricBatch, decode
+from tests.support.kafka import KafkaBroker, create_topic
 
 Arrived = Callable[[str, int], list[tuple[bytes, bytes]]]
 """Key and value of the messages of a topic, once there are so many."""
@@ -51,14 +53,14 @@ def mock_broker() -> Iterator[str]:
     holder.flush(0)
 
 
-def consume(brokers: str, topic: str, count: int) -> list[tuple[bytes, bytes]]:
-    """Messages of all partitions of a topic, from the beginning."""
+def consume(brokers: str, topic: str, count: int, seconds: float = 20) -> list[tuple[bytes, bytes]]:
+    """Messages of all partitions of a topic, from the beginning, as many as asked for or as come in time."""
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": "none", "enable.auto.commit": False, "log_level": 0})
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
         found: list[tuple[bytes, bytes]] = []
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + seconds
         while len(found) < count and time.monotonic() < deadline:
             message = consumer.poll(0.1)
             if message is not None and message.error() is None:
@@ -191,3 +193,51 @@ def test_properties_that_librdkafka_does_not_know_are_said_once_and_raise_nothin
     assert outcomes == [Outcome.UNKNOWN] * 3
     assert caplog.text.count("no.such") == 1
     transport.close(0)
+
+
+def test_a_broker_that_dies_and_returns_has_every_point_under_a_number_of_its_own(
+    private_kafka: KafkaBroker, unique: str
+) -> None:
+    settings = ProducerSettings(
+        brokers=private_kafka.bootstrap,
+        region=unique,
+        flush_interval=100,
+        flush_events_interval=50,
+        # fail fast, so that repeats of ours are part of the test and not only those of librdkafka
+        kafka=(("message.timeout.ms", "3000"),),
+    )
+    for topic in (f"sg.{unique}.metrics.v1", f"sg.{unique}.events.v1"):
+        create_topic(private_kafka.bootstrap, topic)
+    sender = Sender(settings)
+    requests = Counter("requests", producer=sender)
+
+    def work(seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            requests.inc()
+            sender.emit(Viewed(page="/"))
+            time.sleep(0.002)
+
+    work(1.5)
+    private_kafka.kill()
+    work(5)
+    assert sender.stats().waiting
+    private_kafka.restart()
+    work(1)
+    report = sender.flush(60)
+    assert report.left == 0
+    stats = sender.stats()
+    assert stats.dropped == {}
+    assert stats.acknowledged == stats.emitted
+    sender.close(5)
+    for kind, name in (("metrics", "requests"), ("events", "viewed")):
+        by_seq: dict[int, bytes] = {}
+        for _, value in consume(private_kafka.bootstrap, f"sg.{unique}.{kind}.v1", 1 << 30, seconds=5):
+            seq = decode(value).origin.seq
+            assert by_seq.setdefault(seq, value) == value  # a repeat is the same batch, byte for byte
+        assert sorted(by_seq) == list(range(len(by_seq)))
+        points = 0
+        for value in by_seq.values():
+            batch = decode(value)
+            points += int(batch.count.sum()) if isinstance(batch, MetricBatch) else len(batch.times)
+        assert points == stats.emitted[name]

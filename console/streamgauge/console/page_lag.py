@@ -33,9 +33,9 @@ def nearest_rank(sorted_values: Sequence[float], q: float) -> float | None:
 
 
 class LagBook:
-    """Which probes are on their way and how long the others took; keeps the last `capacity`. Times are seconds."""
+    """Which probes are on their way and how long the others took; the last `capacity` count. Times are seconds."""
 
-    def __init__(self, capacity: int = 600) -> None:
+    def __init__(self, capacity: int = 120) -> None:
         self._waiting: deque[float] = deque(maxlen=capacity)
         self._took: deque[float] = deque(maxlen=capacity)
 

@@ -1,18 +1,26 @@
 """Detectors: personal data in free text, recognised by form and checksum. Linear in the length of the text.
 
 A first set: e-mail addresses, payment cards and IP addresses. Each match is replaced by its rule's name in brackets, so
-that scrubbing twice changes nothing.
+that scrubbing twice changes nothing. Four numbers with dots may be a version as well as an address: they are scrubbed,
+unless a letter stands before them (`v1.2.3.4`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 MAX_CHARS = 2_048
 TOO_LONG = "too_long"
+UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
+"""Characters of no width, which people and programs put into addresses."""
+
+
+MIN_DIGITS, MAX_DIGITS, MIN_GROUP = 13, 19, 3
+MAESTRO = frozenset({5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +44,40 @@ def luhn(digits: str) -> bool:
     return total % 10 == 0
 
 
-def is_card(candidate: str) -> bool:
+def is_issued(digits: str) -> bool:
     """Length, issuer prefix and checksum of a payment card: a checksum alone takes one number in ten for a card."""
-    digits = "".join(c for c in candidate if c.isdigit())
-    two, four = int(digits[:2]), int(digits[:4])
+    two, three, four, length = int(digits[:2]), int(digits[:3]), int(digits[:4]), len(digits)
     issued = (
-        (digits[0] == "4" and len(digits) in {13, 16, 19})
-        or (len(digits) == 16 and (51 <= two <= 55 or 2221 <= four <= 2720))
-        or (len(digits) == 15 and two in {34, 37})
-        or (len(digits) == 14 and (two in {36, 38, 39} or 3000 <= four <= 3059))
-        or (16 <= len(digits) <= 19 and (four == 6011 or two in {62, 65, 81} or 3528 <= four <= 3589))
+        (digits[0] == "4" and length in {13, 16, 19})
+        or (length == 16 and (51 <= two <= 55 or 2200 <= four <= 2204 or 2221 <= four <= 2720))
+        or (length == 15 and two in {34, 37})
+        or (length == 14 and (two in {36, 38, 39} or 300 <= three <= 305))
+        or (16 <= length <= 19 and (four == 6011 or 644 <= three <= 649 or two in {62, 65, 81} or 3528 <= four <= 3589))
+        or (13 <= length <= 19 and four in MAESTRO)
     )
     return issued and luhn(digits)
+
+
+def is_card(candidate: str) -> bool:
+    """Whether a run of digits, with blanks or dashes between them, is a card or holds one as some of its groups.
+
+    What stands beside a card is often a number too: a date of expiry, a verification code, an amount.
+    """
+    if not candidate.isascii():
+        candidate = "".join(str(int(c)) if c.isdigit() else c for c in candidate)
+    groups = candidate.replace("-", " ").split(" ")
+    whole = "".join(groups)
+    if len(whole) <= MAX_DIGITS and is_issued(whole):
+        return True
+    for first in range(len(groups)):
+        digits = ""
+        for group in groups[first:]:
+            digits += group
+            if len(group) < MIN_GROUP or len(digits) > MAX_DIGITS:
+                break
+            if len(digits) >= MIN_DIGITS and is_issued(digits):
+                return True
+    return False
 
 
 def is_ipv4(candidate: str) -> bool:
@@ -80,24 +110,35 @@ DETECTORS = (
     Detector(
         "email",
         lambda text: "@" in text or "%40" in text,
-        re.compile(r"[A-Za-z0-9._%+\-']{1,64}(?:@|%40)[A-Za-z0-9\-]{1,63}(?:\.[A-Za-z0-9\-]{1,63}){1,8}"),
+        # the last label begins with a letter, so that `package@1.2.3` stays
+        re.compile(r"[\w.%+\-']{1,64}(?:@|%40)(?:[\w\-]{1,63}\.){1,8}[^\W\d_][\w\-]{1,62}"),
         _always,
     ),
-    Detector("card", _enough_digits, re.compile(r"(?<![\w.\-])\d(?:[ \-]?\d){12,18}(?![\w\-]|\.\d)"), is_card),
+    Detector("card", _enough_digits, re.compile(r"(?<![\w.\-])\d(?:[ \-]?\d){12,}(?![\w\-]|\.\d)"), is_card),
     Detector(
         "ip", lambda text: text.count(".") >= 3, re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\w)"), is_ipv4
     ),
-    Detector("ip", lambda text: text.count(":") >= 2, re.compile(r"(?<![\w:])[0-9A-Fa-f:]{2,39}(?![\w:])"), is_ipv6),
+    Detector(
+        "ip",
+        lambda text: text.count(":") >= 2,
+        # `ip:2001:db8::1` and `from 2001:db8::1: timeout` hold addresses too
+        re.compile(r"(?:(?<![\w:])|(?<=[g-zG-Z_]:))[0-9A-Fa-f:]{1,38}(?:[0-9A-Fa-f]|::)(?!\w|:[0-9A-Fa-f:])"),
+        is_ipv6,
+    ),
 )
 
 
-def scrub_text(text: str) -> tuple[str, tuple[str, ...]]:
-    """The text without personal data, and the rules that found some. Text beyond `MAX_CHARS` is dropped whole."""
-    if len(text) > MAX_CHARS:
+def scrub_text(text: str, detectors: Sequence[Detector] = DETECTORS) -> tuple[str, tuple[str, ...]]:
+    """The text without personal data, and the rules that found some. Text beyond `MAX_CHARS` is dropped whole.
+
+    Other widths and invisible characters hide nothing; text in which nothing is found comes back as it was.
+    """
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text.translate(UNSEEN))
+    if len(text) > MAX_CHARS or len(plain) > MAX_CHARS:
         return f"[{TOO_LONG}]", (TOO_LONG,)
     rules: list[str] = []
-    for detector in DETECTORS:
-        if detector.gate(text):
+    for detector in detectors:
+        if detector.gate(plain):
 
             def replace(match: re.Match[str], detector: Detector = detector) -> str:
                 if not detector.confirm(match[0]):
@@ -105,5 +146,5 @@ def scrub_text(text: str) -> tuple[str, tuple[str, ...]]:
                 rules.append(detector.rule)
                 return f"[{detector.rule}]"
 
-            text = detector.pattern.sub(replace, text)
-    return text, tuple(dict.fromkeys(rules))
+            plain = detector.pattern.sub(replace, plain)
+    return (plain, tuple(dict.fromkeys(rules))) if rules else (text, ())

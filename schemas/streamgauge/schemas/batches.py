@@ -16,6 +16,9 @@ WIRE_VERSION = 1
 MAX_SPAN_MS = (1 << 32) - 1
 """The times of one batch lie at most this far apart (49.7 days)."""
 
+MAX_INSTANT_MS = (1 << 32) * 1000
+"""Instants lie before this (7 February 2106): windows travel and are stored as seconds in 32 bits."""
+
 Context = Mapping[str, str]
 """Who sends: service, environment, version, instance, region and further canonical columns."""
 

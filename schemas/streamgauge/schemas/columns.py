@@ -26,7 +26,7 @@ class Strings:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """A column of finite numbers; `missing` holds the rows that have none (their value is 0)."""
+    """A column of finite numbers; `missing` holds the rows that have none, whatever their value is."""
 
     values: Array
     missing: Array | None = None
@@ -55,9 +55,19 @@ def unpack_finite(text: Any, length: int) -> Array:
     """A packed f8 column without NaN or infinity."""
     values = unpack(text, "f8", length)
     # one pass without a temporary: a sum is finite only if all its terms are (or it overflows, then look closely)
-    if not np.isfinite(values.sum()) and not np.isfinite(values).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = values.sum()
+    if not np.isfinite(total) and not np.isfinite(values).all():
         raise Refused("not_finite")
     return values
+
+
+def saturated(sums: Array) -> Array:
+    """Sums of finite numbers, made finite: one that left the range of doubles stands at its end.
+
+    Readers refuse infinity, and one such sum must not take the rows beside it along.
+    """
+    return np.nan_to_num(sums)
 
 
 def unpack_index(text: Any, length: int, size: int) -> Array:

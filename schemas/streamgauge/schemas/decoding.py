@@ -1,5 +1,6 @@
 """Decoding: a raw Kafka message into a batch of columns, or `Refused` with the reason it is counted under.
 
+The reasons are `errors.DECODING_REASONS`, no others.
 Nothing here trusts the sender: sizes, types, lengths, indexes and numbers are checked before anyone computes with them.
 """
 
@@ -12,6 +13,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import orjson
 
+from streamgauge.schemas.batches import MAX_INSTANT_MS as MAX_INSTANT_MS  # readers look for it here
 from streamgauge.schemas.batches import WIRE_VERSION, MetricHead, Origin
 from streamgauge.schemas.columns import (
     Array,
@@ -30,8 +32,11 @@ from streamgauge.schemas.windows import TIER_NAMES
 
 MAX_BYTES = 16 << 20
 MAX_ROWS = 1_000_000
-MAX_INSTANT_MS = 253_402_300_800_000
-"""End of the year 9999: later instants are a mistake of units."""
+MAX_COUNT = 1 << 40
+"""No more calls than this in one batch: so many batches fit no transaction that sums of counts could overflow 64 bits."""
+INTEGER_LIMIT = 1 << 63
+SHORT_LIMIT = 1 << 16
+"""Numbers of partitions and materialization versions lie below this: the store keeps them in 16 bits."""
 
 KNOWN_KEYS = frozenset(
     [
@@ -78,9 +83,11 @@ class EventBatch:
 
 @dataclass(frozen=True, slots=True)
 class MetricBatch:
-    """Points of metrics. Row i belongs to `series[index[i]]` = (metric, *label values) and starts at `windows[i]` ms.
+    """Points of metrics. Row i belongs to `series[index[i]]` = (metric, *label values) and to the windows of any tier
+    that hold the instant `windows[i]` (ms): that it is the start of one is not checked.
 
-    `buckets` (counts per row, keys, counts) is None when no row has a histogram.
+    Where only counters are, min, max and last are 0. `buckets` (entries per row, keys, counts) is None when no row has
+    a histogram; that the counts of a row's buckets add up to its count is not checked.
     """
 
     origin: Origin
@@ -103,11 +110,7 @@ Batch = EventBatch | MetricBatch
 
 def decode(value: bytes | None, max_bytes: int = MAX_BYTES) -> Batch:
     """Read one batch. Raises Refused, and nothing else, whatever the bytes are."""
-    if not value:
-        raise Refused("empty")
-    if len(value) > max_bytes:
-        raise Refused("too_large", f"{len(value)} bytes")
-    message = parse(value)
+    message = parse(value, max_bytes)
     if need(message, "v", int) != WIRE_VERSION:
         raise Refused("unknown_version")
     kind = need(message, "kind", str)
@@ -118,16 +121,24 @@ def decode(value: bytes | None, max_bytes: int = MAX_BYTES) -> Batch:
     raise Refused("unknown_kind")
 
 
-def parse(value: bytes) -> Json:
-    """A JSON object without duplicate keys."""
+def parse(value: bytes | None, max_bytes: int = MAX_BYTES) -> Json:
+    """A JSON object without duplicate keys, of at most `max_bytes`: of a larger message nothing is read."""
+    if not value:
+        raise Refused("empty")
+    if len(value) > max_bytes:
+        raise Refused("too_large", f"{len(value)} bytes")
     try:
         message: Any = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         raise Refused("bad_json") from error
     if type(message) is not dict:
         raise Refused("wrong_type", "the message is not an object")
-    # what our encoder wrote comes out byte for byte; only other writers pay for the search for duplicate keys
-    if orjson.dumps(message) != value:
+    try:
+        # what our encoder wrote comes out byte for byte; only other writers pay for the search for duplicate keys
+        ours = orjson.dumps(message) == value
+    except orjson.JSONEncodeError as error:  # orjson reads deeper nesting than it writes
+        raise Refused("bad_json", "nested too deeply") from error
+    if not ours:
         try:
             json.loads(value, object_pairs_hook=_without_duplicates)
         except (ValueError, RecursionError) as error:
@@ -148,6 +159,14 @@ def need(message: Json, key: str, kind: type[T]) -> T:
     return value
 
 
+def need_natural(message: Json, key: str, limit: int = INTEGER_LIMIT) -> int:
+    """`message[key]`, which must be an integer from 0 up to, not including, `limit`."""
+    value = need(message, key, int)
+    if not 0 <= value < limit:
+        raise Refused("out_of_range", key)
+    return value
+
+
 def need_object(message: Json, key: str) -> Json:
     """`message[key]`, which must be an object."""
     return cast("Json", need(message, key, dict))
@@ -163,11 +182,11 @@ def origin_of(message: Json) -> Origin:
     context = need_object(message, "context")
     if len(context) > 32 or not all(type(v) is str and len(k) <= 64 and len(v) <= 256 for k, v in context.items()):
         raise Refused("wrong_type", "the context is not a small object of short strings")
-    epoch, seq = need(message, "epoch", int), need(message, "seq", int)
+    epoch, seq = need_natural(message, "epoch"), need_natural(message, "seq")
     stream = need(message, "stream", str)
     backfill = message.get("backfill", False)
-    if type(backfill) is not bool or not stream or len(stream) > 128 or epoch < 0 or not 0 <= seq < 1 << 63:
-        raise Refused("wrong_type", "stream, epoch, seq or backfill")
+    if type(backfill) is not bool or not 0 < len(stream) <= 128:
+        raise Refused("wrong_type", "stream or backfill")
     return Origin(cast("dict[str, str]", context), stream, epoch, seq, backfill)
 
 
@@ -177,7 +196,15 @@ def _rows_and_times(message: Json) -> tuple[int, Array]:
         raise Refused("wrong_length", "n")
     if not 0 <= t0 < MAX_INSTANT_MS:
         raise Refused("time_out_of_range")
-    return n, unpack(message.get("t"), "u4", n).astype(np.int64) + t0
+    return n, _instants(message, "t", n, t0)
+
+
+def _instants(message: Json, key: str, n: int, t0: int) -> Array:
+    instants = unpack(message.get(key), "u4", n).astype(np.int64) + t0
+    # later ones would come out of their 32 bits as another window
+    if int(instants.max()) >= MAX_INSTANT_MS:
+        raise Refused("time_out_of_range")
+    return instants
 
 
 def _name(name: Any) -> str:
@@ -201,7 +228,7 @@ def decode_events(message: Json) -> EventBatch:
     return EventBatch(
         origin_of(message),
         _name(message.get("event")),
-        need(message, "contract", int),
+        need_natural(message, "contract"),
         times,
         fields,
         sum(key not in KNOWN_KEYS for key in message),
@@ -221,7 +248,9 @@ def _metric_head(head: Any) -> MetricHead:
         or len(unit) > 64
     ):
         raise Refused("wrong_type", "metrics")
-    return MetricHead(_name(one.get("name")), kind, unit, tuple(_name(label) for label in labels), granularity)
+    if len({_name(label) for label in labels}) != len(labels):
+        raise Refused("duplicate_key", "labels")
+    return MetricHead(_name(one.get("name")), kind, unit, tuple(labels), granularity)
 
 
 def _series(rows: list[Any], metrics: tuple[MetricHead, ...]) -> list[tuple[Any, ...]]:
@@ -240,11 +269,13 @@ def _series(rows: list[Any], metrics: tuple[MetricHead, ...]) -> list[tuple[Any,
     return series
 
 
-def _extremes(message: Json, n: int, windows: Array) -> tuple[Array, Array, Array, Array]:
+def _extremes(message: Json, n: int, windows: Array, counters_only: bool) -> tuple[Array, Array, Array, Array]:
     if "min" not in message:
+        if not counters_only:
+            raise Refused("missing_key", "min")
         zeros = np.zeros(n)
         return zeros, zeros, zeros, windows
-    last_ms = unpack(message.get("last_t"), "u4", n).astype(np.int64) + need(message, "t0", int)
+    last_ms = _instants(message, "last_t", n, need(message, "t0", int))
     low, high, last = (unpack_finite(message.get(key), n) for key in ("min", "max", "last"))
     return low, high, last, last_ms
 
@@ -260,14 +291,14 @@ def _buckets(message: Json, n: int) -> tuple[Array, Array, Array] | None:
     keys = unpack(hist.get("b"), "i2", total)
     if total and int(np.abs(keys.astype(np.int32)).max()) > 2 * KEY_OFFSET - 1:
         raise Refused("index_out_of_range", "hist")
-    counts = unpack(hist.get("c"), "u8", total)
-    return per_row, keys, counts
+    return per_row, keys, _counts(hist.get("c"), total)
 
 
 def _counts(text: Any, n: int) -> Array:
     counts = unpack(text, "u8", n)
-    if int(counts.max()) > 1 << 53:
-        raise Refused("not_finite", "count")
+    # as doubles, whose sum cannot wrap around
+    if counts.sum(dtype=np.float64) > MAX_COUNT:
+        raise Refused("out_of_range", "count")
     return counts
 
 
@@ -276,7 +307,8 @@ def decode_metrics(message: Json) -> MetricBatch:
     n, windows = _rows_and_times(message)
     metrics = tuple(_metric_head(head) for head in need_list(message, "metrics"))
     series = _series(need_list(message, "series"), metrics)
-    low, high, last, last_ms = _extremes(message, n, windows)
+    counters_only = all(metrics[int(one[0])].type == "counter" for one in series)
+    low, high, last, last_ms = _extremes(message, n, windows, counters_only)
     return MetricBatch(
         origin_of(message),
         metrics,

@@ -14,6 +14,9 @@ StreamgaugeError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class StreamgaugeError(Exception):
     """Base of all errors raised on purpose. The text says what is wrong and what to do."""
@@ -53,6 +56,29 @@ class StoreUnavailable(StreamgaugeError):
 
 class PositionLost(StreamgaugeError):
     """Offsets are missing from a topic or from a consumer group. Nothing was skipped."""
+
+
+DECODING_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "empty": "the message has no bytes",
+        "too_large": "more bytes, or more histogram buckets, than are read",
+        "bad_json": "not JSON, not UTF-8, or nested too deeply",
+        "duplicate_key": "an object, or the labels of a metric, name something twice",
+        "unknown_version": "a wire version that this release does not read",
+        "unknown_kind": "a kind that does not belong into this topic",
+        "missing_key": "a key that must be there is not",
+        "wrong_type": "something has another JSON type, or another shape, than it must have",
+        "bad_name": "the name of an event, a field, a metric or a label is not a name",
+        "bad_base64": "a packed column is not base64",
+        "wrong_length": "a packed column, or a list, has another length than its rows",
+        "index_out_of_range": "an index points past the end of what it indexes, or a bucket key is none",
+        "not_finite": "a number is NaN or infinite",
+        "out_of_range": "an integer is negative, or larger than it can be",
+        "time_out_of_range": "an instant before 1970, or after what windows can hold (2106): a mistake of units",
+    }
+)
+"""Why decoding refuses a message: all the reasons there are, with what they mean. (Workers refuse rows for reasons of
+their own beside these.)"""
 
 
 class Refused(StreamgaugeError):

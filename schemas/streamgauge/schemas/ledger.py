@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
-from streamgauge.schemas.batches import WIRE_VERSION
-from streamgauge.schemas.decoding import need, need_list, need_object, parse
+from streamgauge.schemas.batches import MAX_INSTANT_MS, WIRE_VERSION
+from streamgauge.schemas.decoding import INTEGER_LIMIT, SHORT_LIMIT, need, need_list, need_natural, need_object, parse
 from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.packing import Json
+from streamgauge.schemas.windows import DAY_MS, TIERS
+
+_SECONDS_LIMIT = MAX_INSTANT_MS // 1000
+_DAY_LIMIT = MAX_INSTANT_MS // DAY_MS + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,27 @@ class LedgerEntry:
         )
 
 
-def _versioned(value: bytes, kind: str) -> Json:
+def natural(value: Any, limit: int = INTEGER_LIMIT, what: str = "") -> int:
+    """An entry of a list, which must be an integer from 0 up to, not including, `limit`."""
+    if type(value) is not int:
+        raise Refused("wrong_type", what)
+    if not 0 <= value < limit:
+        raise Refused("out_of_range", what)
+    return value
+
+
+def _numbers(body: Json, key: str) -> dict[str, int]:
+    return {word: natural(count, what=key) for word, count in need_object(body, key).items()}
+
+
+def _entries(body: Json, key: str, width: int) -> list[list[Any]]:
+    rows = need_list(body, key)
+    if not all(type(row) is list and len(cast("list[Any]", row)) == width for row in rows):
+        raise Refused("wrong_type", key)
+    return rows
+
+
+def _versioned(value: bytes | None, kind: str) -> Json:
     body = parse(value)
     if need(body, "v", int) != WIRE_VERSION:
         raise Refused("unknown_version")
@@ -80,24 +104,29 @@ def _versioned(value: bytes, kind: str) -> Json:
     return body
 
 
-def decode_ledger(value: bytes) -> LedgerEntry:
+def decode_ledger(value: bytes | None) -> LedgerEntry:
     """Read a message of the ledger topic. Raises Refused when it is not one."""
     body = _versioned(value, "ledger")
-    integers = {key: need(body, key, int) for key in ("partition", "messages", "batches", "min_window", "max_window")}
-    points: list[Any] = need_list(body, "points")
     return LedgerEntry(
         region=need(body, "region", str),
         topic=need(body, "topic", str),
-        start=need(body, "from", int),
-        end=need(body, "to", int),
-        points={(int(tier), int(day)): int(n) for tier, day, n in points},
-        committed_ms=need(body, "committed", int),
-        refused=need_object(body, "refused"),
-        scrubbed=need_object(body, "scrubbed"),
-        skipped=need_object(body, "skipped"),
-        sequence_gaps=need(body, "gaps", int),
-        sequence_repeats=need(body, "repeats", int),
-        **integers,
+        partition=need_natural(body, "partition", SHORT_LIMIT),
+        start=need_natural(body, "from"),
+        end=need_natural(body, "to"),
+        messages=need_natural(body, "messages"),
+        batches=need_natural(body, "batches"),
+        points={
+            (natural(tier, len(TIERS), "points"), natural(day, _DAY_LIMIT, "points")): natural(n, what="points")
+            for tier, day, n in _entries(body, "points", 3)
+        },
+        committed_ms=need_natural(body, "committed", MAX_INSTANT_MS),
+        refused=_numbers(body, "refused"),
+        scrubbed=_numbers(body, "scrubbed"),
+        skipped=_numbers(body, "skipped"),
+        min_window=need_natural(body, "min_window", _SECONDS_LIMIT),
+        max_window=need_natural(body, "max_window", _SECONDS_LIMIT),
+        sequence_gaps=need_natural(body, "gaps"),
+        sequence_repeats=need_natural(body, "repeats"),
     )
 
 
@@ -122,16 +151,16 @@ class DeadLetter:
         return orjson.dumps(body | {"at": self.at_ms, "event": self.event, "detail": self.detail})
 
 
-def decode_dead(value: bytes) -> DeadLetter:
+def decode_dead(value: bytes | None) -> DeadLetter:
     """Read a message of the dead topic. Raises Refused when it is not one."""
     body = _versioned(value, "dead")
     texts = {key: need(body, key, str) for key in ("region", "topic", "reason", "event", "detail")}
     return DeadLetter(
         **texts,
-        partition=need(body, "partition", int),
-        offset=need(body, "offset", int),
-        rows=need(body, "rows", int),
-        at_ms=need(body, "at", int),
+        partition=need_natural(body, "partition", SHORT_LIMIT),
+        offset=need_natural(body, "offset"),
+        rows=need_natural(body, "rows"),
+        at_ms=need_natural(body, "at", MAX_INSTANT_MS),
     )
 
 
@@ -151,12 +180,16 @@ def encode_state(topic: str, partition: int, streams: tuple[StreamState, ...]) -
     return orjson.dumps(body | {"streams": [[s.stream, s.epoch, s.contiguous, list(s.above)] for s in streams]})
 
 
-def decode_state(value: bytes) -> tuple[str, int, tuple[StreamState, ...]]:
+def decode_state(value: bytes | None) -> tuple[str, int, tuple[StreamState, ...]]:
     """Read a message of the state topic. Raises Refused when it is not one."""
     body = _versioned(value, "state")
-    try:
-        rows: list[Any] = need_list(body, "streams")
-        streams = tuple(StreamState(str(s), int(e), int(c), tuple(map(int, above))) for s, e, c, above in rows)
-    except (TypeError, ValueError) as error:
-        raise Refused("wrong_type", "streams") from error
-    return need(body, "topic", str), need(body, "partition", int), streams
+    streams = tuple(map(_stream, _entries(body, "streams", 4)))
+    return need(body, "topic", str), need_natural(body, "partition", SHORT_LIMIT), streams
+
+
+def _stream(row: list[Any]) -> StreamState:
+    stream, epoch, contiguous, above = row
+    if type(stream) is not str or type(above) is not list:
+        raise Refused("wrong_type", "streams")
+    seen = tuple(natural(seq, what="streams") for seq in cast("list[Any]", above))
+    return StreamState(stream, natural(epoch, what="streams"), natural(contiguous, what="streams"), seen)

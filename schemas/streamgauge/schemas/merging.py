@@ -1,10 +1,14 @@
-"""Merging: partials of equal metric, series, entry tier and window become one row. Sums add in the order of the rows."""
+"""Merging: partials of equal metric, series, entry tier and window become one row.
+
+The order of the rows decides nothing but the last bits of sums: these add in the order of the rows (of gauges: of the
+instants of their last values), so that the same rows in the same order give the same bytes.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from streamgauge.schemas.columns import Array
+from streamgauge.schemas.columns import Array, saturated
 from streamgauge.schemas.rollups import DistinctRows, Histograms, RollupRows, no_histograms
 
 ZERO_KEY = 1 << 15
@@ -19,7 +23,10 @@ def run_starts(*columns: Array) -> Array:
 
 
 def merge_rows(rows: RollupRows) -> RollupRows:
-    """Sorted by metric, entry, series and window, without equal keys. Of `last`, the latest wins, then the greatest."""
+    """Sorted by metric, entry, series and window, without equal keys. Of `last`, the latest wins, then the greatest.
+
+    A sum that leaves the range of doubles stays at its end (`columns.saturated`).
+    """
     if not len(rows):
         return rows
     order = np.lexsort((rows.last, rows.last_ms, rows.window, rows.series_id, rows.entry, rows.metric))
@@ -28,13 +35,15 @@ def merge_rows(rows: RollupRows) -> RollupRows:
     ends = np.append(starts[1:], len(order)) - 1
     cell = np.empty(len(order), np.int64)
     cell[order] = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(order))))
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = saturated(np.add.reduceat(rows.sum[order], starts))
     return RollupRows(
         metric=metric[starts],
         series_id=series[starts],
         entry=entry[starts],
         window=window[starts],
         count=np.add.reduceat(rows.count[order], starts),
-        sum=np.add.reduceat(rows.sum[order], starts),
+        sum=sums,
         min=np.minimum.reduceat(rows.min[order], starts),
         max=np.maximum.reduceat(rows.max[order], starts),
         last=rows.last[order][ends],

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
 
 from streamgauge.schemas.batches import WIRE_VERSION
-from streamgauge.schemas.columns import Array, pack_array, unpack, unpack_finite, unpack_index
-from streamgauge.schemas.decoding import need, need_list, need_object, parse
+from streamgauge.schemas.columns import Array, pack_array, saturated, unpack, unpack_finite, unpack_index
+from streamgauge.schemas.decoding import SHORT_LIMIT, need, need_list, need_natural, need_object, parse
 from streamgauge.schemas.errors import Refused
+from streamgauge.schemas.histogram import KEY_OFFSET
 from streamgauge.schemas.packing import Json, index_type
-from streamgauge.schemas.windows import FIRST_MONTHLY_TIER, TIERS
+from streamgauge.schemas.windows import FIRST_MONTHLY_TIER, TIER_NAMES, TIERS
+
+METRIC_TYPES = ("counter", "gauge", "histogram", "event", "measure", "distinct")
 
 
 @dataclass(frozen=True, slots=True)
 class RollupMetric:
-    """A metric as the store knows it. `type`: counter, gauge, histogram, event (its count), measure or distinct.
+    """A metric as the store knows it. `type` is one of `METRIC_TYPES`; an event's metric is its count.
 
     `family` is the name that the series ids were made with: the event of a measure, else the metric itself.
     """
@@ -144,19 +146,23 @@ def concat_distinct(parts: Sequence[DistinctRows]) -> DistinctRows:
 
 
 def part_keys(entry: Array, window: Array) -> Array:
-    """Which of the store's partitions each row touches: its UTC day in the fine tiers, else (no finer than) its month."""
-    return np.where(entry < FIRST_MONTHLY_TIER, window // 86_400, -(window // (28 * 86_400)) - 1)
+    """Which of the store's partitions each row touches: its UTC day in the fine tiers, else its UTC month (negative)."""
+    seconds = window.astype(np.int64)
+    months = seconds.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64)
+    return np.where(entry < FIRST_MONTHLY_TIER, seconds // 86_400, -months - 1)
 
 
 def split_rows(weights: Array, parts: Array, max_weight: int, max_parts: int) -> Iterator[tuple[int, int]]:
     """Cut rows sorted by part into runs [first, last) of at most `max_weight` (or one row) and `max_parts` distinct parts."""
-    if not len(weights):
-        return
-    heavy = (np.cumsum(weights) - weights) // max_weight
-    rank = np.concatenate([[0], np.cumsum(parts[1:] != parts[:-1])]) // max_parts
-    cuts = np.flatnonzero((heavy[1:] != heavy[:-1]) | (rank[1:] != rank[:-1])) + 1
-    edges = [0, *(int(cut) for cut in cuts), len(weights)]
-    yield from pairwise(edges)
+    reached = np.cumsum(weights)
+    rank = np.cumsum(np.concatenate([[False], parts[1:] != parts[:-1]]))
+    first, before = 0, 0
+    while first < len(weights):
+        light = int(np.searchsorted(reached, before + max_weight, "right"))
+        few = int(np.searchsorted(rank, rank[first] + max_parts))
+        last = max(first + 1, min(light, few))
+        yield first, last
+        first, before = last, int(reached[last - 1])
 
 
 def encode(message: RollupMessage) -> bytes:
@@ -205,7 +211,7 @@ def encode(message: RollupMessage) -> bytes:
 
 
 def _values_json(rows: RollupRows) -> Json:
-    body: Json = {"count": _narrow(rows.count), "sum": pack_array("f8", rows.sum)}
+    body: Json = {"count": _narrow(rows.count), "sum": pack_array("f8", saturated(rows.sum))}
     if rows.min.any() or rows.max.any():
         body |= {"min": pack_array("f8", rows.min), "max": pack_array("f8", rows.max)}
     if rows.last_ms.any():
@@ -233,13 +239,14 @@ def _narrow(values: Array) -> Json:
 
 def _widen(column: Any, length: int) -> Array:
     if isinstance(column, dict):
+        packed_as = cast("Json", column)
         for kind in ("u1", "u2", "u4", "u8"):
-            if kind in column:
-                return unpack(column[kind], kind, length).astype(np.uint64)
+            if kind in packed_as:
+                return unpack(packed_as[kind], kind, length).astype(np.uint64)
     raise Refused("wrong_type", "a narrowed column")
 
 
-def decode_rollups(value: bytes) -> RollupMessage:
+def decode_rollups(value: bytes | None) -> RollupMessage:
     """Read a message of the rollups or of the distinct topic. Raises Refused when it is not one."""
     body = parse(value)
     if need(body, "v", int) != WIRE_VERSION:
@@ -264,24 +271,44 @@ def decode_rollups(value: bytes) -> RollupMessage:
         rows = RollupRows(**keys, **_values(body, n), hist=_histograms(body, n))
     return RollupMessage(
         need(body, "region", str),
-        need(body, "mv", int),
-        RawRange(need(raw, "topic", str), need(raw, "partition", int), need(raw, "from", int), need(raw, "to", int)),
+        need_natural(body, "mv", SHORT_LIMIT),
+        RawRange(
+            need(raw, "topic", str),
+            need_natural(raw, "partition", SHORT_LIMIT),
+            need_natural(raw, "from"),
+            need_natural(raw, "to"),
+        ),
         metrics,
         rows,
         _labels(body),
     )
 
 
-def _metric(head: Json) -> RollupMetric:
-    texts = {key: need(head, key, str) for key in ("name", "type", "family", "unit", "granularity")}
-    return RollupMetric(**texts, labels=tuple(need_list(head, "labels")))
+def _metric(head: Any) -> RollupMetric:
+    if type(head) is not dict:
+        raise Refused("wrong_type", "metrics")
+    one = cast("Json", head)
+    texts = {key: need(one, key, str) for key in ("name", "type", "family", "unit", "granularity")}
+    labels = need_list(one, "labels")
+    if not texts["name"] or texts["type"] not in METRIC_TYPES or texts["granularity"] not in TIER_NAMES:
+        raise Refused("wrong_type", "metrics")
+    if not all(type(label) is str for label in labels):
+        raise Refused("wrong_type", "labels")
+    return RollupMetric(**texts, labels=tuple(labels))
 
 
 def _values(body: Json, n: int) -> dict[str, Array]:
     zeros = np.zeros(n)
-    values = {key: unpack_finite(body[key], n) if key in body else zeros for key in ("sum", "min", "max", "last")}
+    if ("min" in body) != ("max" in body) or ("last" in body) != ("last_t" in body):
+        raise Refused("missing_key", "min, max, last or last_t")
+    values = {key: unpack_finite(body[key], n) if key in body else zeros for key in ("min", "max", "last")}
     last_ms = unpack(body["last_t"], "i8", n) if "last_t" in body else np.zeros(n, np.int64)
-    return {**values, "count": _widen(body.get("count"), n), "last_ms": last_ms}
+    return {
+        **values,
+        "count": _widen(body.get("count"), n),
+        "sum": unpack_finite(body.get("sum"), n),
+        "last_ms": last_ms,
+    }
 
 
 def _histograms(body: Json, n: int) -> Histograms:
@@ -289,8 +316,13 @@ def _histograms(body: Json, n: int) -> Histograms:
         return no_histograms(n)
     hist = need_object(body, "hist")
     per_row = _widen(hist.get("n"), n)
-    total = int(per_row.sum())
-    return Histograms(per_row, unpack(hist.get("b"), "i2", total), _widen(hist.get("c"), total))
+    keys = unpack(hist.get("b"), "i2", None)
+    # as doubles, whose sum cannot wrap around
+    if per_row.sum(dtype=np.float64) != len(keys):
+        raise Refused("wrong_length", "hist")
+    if len(keys) and int(keys.min()) <= -2 * KEY_OFFSET:
+        raise Refused("index_out_of_range", "hist")
+    return Histograms(per_row, keys, _widen(hist.get("c"), len(keys)))
 
 
 def no_histograms(n: int) -> Histograms:
@@ -306,4 +338,10 @@ def _labels(body: Json) -> tuple[SeriesLabels, ...]:
     ids = unpack(section.get("id"), "u8", len(families))
     if len(labels) != len(families):
         raise Refused("wrong_length", "labels")
+    if not all(type(family) is str for family in families) or not all(map(_texts, labels)):
+        raise Refused("wrong_type", "labels")
     return tuple(SeriesLabels(int(i), f, one) for i, f, one in zip(ids, families, labels, strict=True))
+
+
+def _texts(labels: Any) -> bool:
+    return type(labels) is dict and all(type(text) is str for text in cast("Json", labels).values())
