@@ -14,14 +14,15 @@ from streamgauge.processors.settings import ProcessorSettings
 @click.command("process", epilog="Example: streamgauge process --brokers kafka:9092 --region eu --contracts contracts/")
 @with_settings(ProcessorSettings)
 @click.option("--verbose", is_flag=True, help="Say more.")
-def process(settings: ProcessorSettings, verbose: bool) -> int:
+@click.option("--quiet", is_flag=True, help="Say only what is wrong.")
+def process(settings: ProcessorSettings, verbose: bool, quiet: bool) -> int:
     """Scrub and roll up what producers send, one Kafka transaction per raw partition and second.
 
     Start as many as there are partitions at most. Ends cleanly on SIGTERM and Ctrl-C; may be killed at any time.
     """
     from streamgauge.processors.app import Worker
 
-    configure_logging(verbose)
+    configure_logging(verbose, quiet)
 
     async def work() -> None:
         worker = Worker(settings)

@@ -15,14 +15,15 @@ from streamgauge.sinks.settings import SinkSettings
 )
 @with_settings(SinkSettings)
 @click.option("--verbose", is_flag=True, help="Say more.")
-def sink(settings: SinkSettings, verbose: bool) -> int:
+@click.option("--quiet", is_flag=True, help="Say only what is wrong.")
+def sink(settings: SinkSettings, verbose: bool, quiet: bool) -> int:
     """Store rollups, distinct counts, ledger and dead letters, each block exactly once.
 
     Run `streamgauge migrate` first. Ends cleanly on SIGTERM and Ctrl-C; may be killed at any time.
     """
     from streamgauge.sinks.app import Sink
 
-    configure_logging(verbose)
+    configure_logging(verbose, quiet)
     running = Sink(settings)
     on_end(running.stop)
     running.run()

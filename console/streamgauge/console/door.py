@@ -50,11 +50,11 @@ class DoorPolicy:
     """What the door lets in. `max_body_bytes` holds for a body as sent and as unpacked."""
 
     max_body_bytes: int = 1 << 30
-    shutdown_grace_s: float = 0.8
+    shutdown_grace_s: float = 1.0
 
 
 class Door:
-    """A listening door. Close it before its engine."""
+    """A listening door. Close it before its engine, or together with it."""
 
     def __init__(self, runner: web.AppRunner, workers: ThreadPoolExecutor, host: str, port: int) -> None:
         """Use `start_door`."""
@@ -249,15 +249,14 @@ async def serve(path: str, port: int, handles: int = 4, policy: DoorPolicy | Non
     try:
         _leave_working_directory()
         door = await start_door(engine, port, policy=policy)
-        try:
-            ready = {"address": door.address, "host": door.host, "port": door.port, "version": engine.version}
-            sys.stdout.write(json.dumps(ready | {"pid": os.getpid()}) + "\n")
-            sys.stdout.flush()
-            await stop.wait()
-        finally:
-            await door.close()
+        ready = {"address": door.address, "host": door.host, "port": door.port, "version": engine.version}
+        sys.stdout.write(json.dumps(ready | {"pid": os.getpid()}) + "\n")
+        sys.stdout.flush()
+        await stop.wait()
+        # together: what the engine cancels after its grace is then still answered
+        await asyncio.gather(door.close(), asyncio.to_thread(engine.close, 0.6))
     finally:
-        await asyncio.to_thread(engine.close, 0.2)
+        await asyncio.to_thread(engine.close, 0.0)
 
 
 def _leave_working_directory() -> None:

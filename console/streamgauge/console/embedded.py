@@ -114,6 +114,9 @@ class Embedded:
             "contracts": str(self.home.contracts.absolute()),
             "store": self.store_address,
             "database": self.database,
+            # one machine, few points: latency is worth more than large blocks
+            "commit_interval": "500ms",
+            "block_interval": "250ms",
             **self.retention,
         }
         return own | {PREFIX + name.upper(): value for name, value in settings.items()}
@@ -128,7 +131,7 @@ class Embedded:
             await asyncio.to_thread(self._migrate)
             environ = self.environ()
             for name, command in (("worker", "process"), ("sink", "sink")):
-                self._start_part(name, "streamgauge.console.cli", (command,), environ)
+                self._start_part(name, "streamgauge.console.cli", (command, "--quiet"), environ)
         except BaseException:
             await self.stop()
             raise

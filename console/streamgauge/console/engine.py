@@ -229,7 +229,7 @@ class Engine:
         with self._places:
             with self._idle:
                 if self._closed:
-                    raise StatementError(210, "Code: 210. DB::Exception: The store is closing. (NETWORK_ERROR)")
+                    raise StatementError(439, "Code: 439. DB::Exception: The store is closing. (CANNOT_SCHEDULE_TASK)")
                 self._running += 1
             try:
                 connection = self._connect()

@@ -20,7 +20,7 @@ from streamgauge.schemas.errors import InputError
 State = Callable[[], Mapping[str, Any]]
 """What the page shows beside the store's answers. All keys are optional: `mode` ("demo" or "dev"), `elapsed_s`, `run_s`,
 `accounts` (see `page_accounts.balance_json`), `addresses` (name to text), `shop` (a sentence), `incident`
-({"region", "from_s", "to_s"}, seconds of the run), `emit` (a snippet that sends something here)."""
+({"region", "from_s", "to_s"}, seconds of the run)."""
 
 GRACE_S = 0.5
 

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from types import FrameType
 
 
-def configure_logging(verbose: bool) -> None:
-    """Logs of this process on stderr. Libraries are heard from warnings on; the stream library only when it fails."""
+def configure_logging(verbose: bool, quiet: bool = False) -> None:
+    """Logs of this process on stderr. Libraries are heard from warnings on; the stream library only when `verbose`."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("streamgauge").setLevel(logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("streamgauge").setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
     # the names that Faust gives to our subclasses of its services
     logging.getLogger("streamgauge.processors.app").setLevel(logging.WARNING)
     # Faust never commits here, and says so all the time; aiokafka reports every refused connection of a retry
     for name in ("faust", "mode", "aiokafka"):
-        logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.CRITICAL)
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.CRITICAL)
 
 
 def on_end(stop: Callable[[], None]) -> None:

@@ -48,6 +48,7 @@ class Session:
     _probe: Producer | None = None
     _meter: LagMeter | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(3, "streamgauge-query"))
 
     @property
@@ -71,7 +72,7 @@ class Session:
         self._started = time.monotonic()
         self._tasks = [
             asyncio.create_task(self.embedded.watch(ended, say)),
-            asyncio.create_task(self._meter.run()),
+            asyncio.create_task(self._measure(self._meter, self._probe)),
             asyncio.create_task(self._look()),
         ]
 
@@ -119,10 +120,17 @@ class Session:
         self.accounts = settle(known, ledger, store, lag, final=final)
         return self.accounts
 
+    async def _measure(self, meter: LagMeter, probe: Producer) -> None:
+        """Measure lag from when a first probe has come through: until then the parts are starting, not lagging."""
+        probe.emit(LagProbe(sent=time.time()))
+        await self._arrived.wait()
+        await meter.run()
+
     async def _look(self) -> None:
         while True:
             with suppress(Exception):  # the store is being started again; the page says so by itself
-                await self.account()
+                if (await self.account()).in_store:
+                    self._arrived.set()
             await asyncio.sleep(LOOK_S)
 
     def state(self) -> Mapping[str, Any]:

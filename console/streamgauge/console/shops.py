@@ -55,8 +55,8 @@ class Shops:
                 self._heard(region, emission_of_line(said))
 
     async def wait(self) -> None:
-        """Until all have closed by themselves."""
-        await asyncio.gather(*self._readers)
+        """Until all have closed by themselves. Cancelling this leaves them, and what they say, alone."""
+        await asyncio.wait(self._readers)
 
     async def close(self) -> None:
         """Close those that are open; they send what they have and say their last line."""

@@ -241,8 +241,8 @@ def _text(sql: bytes) -> str:
 
 # ------------------------------------------------------------------------------------- what a canonical statement does
 
-_LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)
-_QUOTED_NAME = re.compile(r"`(?:[^`\\]|\\.)*`")
+# One pattern for both, read from left to right: either may hold the quotes of the other.
+_QUOTED = re.compile(r"(?P<text>'(?:[^'\\]|\\.)*')|`(?P<called>\w+)`(?=\()|`(?:[^`\\]|\\.)*`", re.DOTALL)
 _OUTPUT_FORMAT = re.compile(r" FORMAT (\w+)(?: SETTINGS .*)?$")
 _RETURNS_ROWS = re.compile(r"^\(*(?:SELECT|WITH|SHOW|DESCRIBE|EXPLAIN|EXISTS|CHECK|KILL|FROM|VALUES)\b")
 
@@ -312,7 +312,7 @@ def inspect(canonical: str, params: Mapping[str, str] | None = None) -> Shape:
     Raises `StatementError` for statements that would leave the store (files, addresses, programs) or need a session.
     The engine's own grants stand behind this list; it is here for what grants do not cover, and to say what to do.
     """
-    masked = _QUOTED_NAME.sub("``", _LITERAL.sub("''", canonical))
+    masked = _QUOTED.sub(_mask, canonical)
     for pattern, code, advice in _REFUSED:
         if found := pattern.search(masked):
             raise refusal(code, "Refused: " + advice.format(*found.groups()))
@@ -328,7 +328,8 @@ def inspect(canonical: str, params: Mapping[str, str] | None = None) -> Shape:
         raise refusal(
             ACCESS_DENIED, "Refused: name the format, and write the structure as one literal or one parameter."
         )
-    texts = [*_LITERAL.findall(canonical), *(params or {}).values()]
+    literals = [found["text"] for found in _QUOTED.finditer(canonical) if found["text"]]
+    texts = [*literals, *(params or {}).values()]
     if any(_FILE_IN_TEXT.search(text) for text in texts) or any(
         found[0] != "file" or _is_call_argument(masked, found.start()) for found in _FILE_ARGUMENT.finditer(masked)
     ):
@@ -337,6 +338,11 @@ def inspect(canonical: str, params: Mapping[str, str] | None = None) -> Shape:
         )
     own = _OUTPUT_FORMAT.search(masked)
     return Shape(own[1] if own else "", bool(_RETURNS_ROWS.match(masked)))
+
+
+def _mask(quoted_text: re.Match[str]) -> str:
+    """A placeholder; but what is called keeps its name: `values`(...)."""
+    return "''" if quoted_text["text"] else quoted_text["called"] or "``"
 
 
 def _is_call_argument(masked: str, position: int) -> bool:

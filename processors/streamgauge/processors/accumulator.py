@@ -6,12 +6,12 @@ Pure: the clock's reading, contracts and keys are given. decode → admit → sc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from streamgauge.processors.admission import BAD_VALUE, Admitted, admit
+from streamgauge.processors.admission import BAD_VALUE, LARGEST, Admitted, admit
 from streamgauge.processors.event_table import EventTable, TableRollup, event_metrics
 from streamgauge.processors.metric_table import MetricTable
 from streamgauge.processors.policy import TimePolicy
@@ -26,7 +26,9 @@ from streamgauge.schemas.rollups import RollupMetric
 from streamgauge.schemas.windows import TIERS, tier_index
 
 UNKNOWN_CONTRACT = "unknown_contract"
-Contracts = Mapping[tuple[str, int], Contract]
+MAX_COUNT = 1 << 53
+ContractKey = tuple[str, int]
+Contracts = Mapping[ContractKey, Contract]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +61,30 @@ class Accumulator:
         self.scrubbed: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self.dead: list[DeadLetter] = []
-        self.events: dict[tuple[str, int, int], EventTable] = {}
+        self.events: dict[tuple[int, int], EventTable] = {}
         self.metrics = MetricTable()
 
-    def add(self, offset: int, value: bytes | None, contracts: Contracts, now_ms: int, hold: bool) -> bool:
+    def add(
+        self, offset: int, value: bytes | None, contracts: Contracts, now_ms: int, hold: Callable[[ContractKey], bool]
+    ) -> bool:
         """Add the message at `offset`; whatever it holds, it is accounted for.
 
-        False, and nothing is added, only if its contract is not known yet and `hold` asks to wait for it.
+        False, and nothing is added, only if its contract is not known yet and `hold` says to wait for it.
         """
         rows = 1
         event = ""
         try:
             batch = decode(value, self.tools.max_message_bytes)
             if isinstance(batch, MetricBatch):
-                rows = int(batch.count.sum())
+                rows = len(batch.windows)
+                _check_sizes(batch)
                 self._add_metrics(batch, offset, now_ms)
             else:
                 rows, event = len(batch.times), batch.event
-                contract = contracts.get((batch.event, batch.contract))
+                key = (batch.event, batch.contract)
+                contract = contracts.get(key)
                 if contract is None:
-                    if hold:
+                    if hold(key):
                         return False
                     raise Refused(UNKNOWN_CONTRACT, f"{batch.event} version {batch.contract}")
                 rows = _points(batch, contract, np.ones(rows, bool))
@@ -92,6 +98,8 @@ class Accumulator:
 
     def _refuse(self, offset: int, refused: Refused, points: int, event: str, now_ms: int) -> None:
         self.refused[refused.reason] += points
+        # an event that no contract declares is called whatever its sender likes
+        event, detail = (self.tools.scrubber.value(text)[0] for text in (event, refused.detail))
         self.dead.append(
             DeadLetter(
                 self.place.region,
@@ -102,7 +110,7 @@ class Accumulator:
                 points,
                 now_ms,
                 event,
-                refused.detail,
+                detail,
             )
         )
 
@@ -137,7 +145,8 @@ class Accumulator:
             self._skip(finest, entry, added)
 
     def _add_table(self, contract: Contract, entry: int, labels: Labels, times: Array, admitted: Admitted) -> int:
-        key = (contract.name, contract.version, entry)
+        # by identity: a contract that is replaced while a transaction is open may have other fields
+        key = (id(contract), entry)
         table = self.events.get(key)
         if table is None:
             table = self.events[key] = EventTable(contract, entry)
@@ -173,7 +182,8 @@ class Accumulator:
         for tier in np.unique(finest):
             at = finest == tier
             entry[at] = self.tools.policy.entries(windows[at], int(tier), now_ms)
-        for tier, into in {(int(a), int(b)) for a, b in zip(finest, entry, strict=True) if a != b}:
+        moved = finest != entry
+        for tier, into in np.unique(np.stack([finest[moved], entry[moved]], axis=1), axis=0).tolist():
             self._skip(tier, into, int(batch.count[rows][(finest == tier) & (entry == into)].sum()))
         widths = np.array([tier.width_ms for tier in TIERS])[entry]
         starts = (windows - windows % widths) // 1000
@@ -187,7 +197,8 @@ class Accumulator:
         context = canonical_context(batch.origin.context)
         shared = [(key, context[key]) for key in SERIES_CONTEXT if key in context]
         own = [*shared, ("instance", context["instance"])] if "instance" in context else shared
-        heads = [RollupMetric(m.name, m.type, m.name, m.unit, m.labels, m.granularity) for m in batch.metrics]
+        clean = self.tools.scrubber.value
+        heads = [RollupMetric(m.name, m.type, m.name, clean(m.unit)[0], m.labels, m.granularity) for m in batch.metrics]
         numbers = [(self.metrics.metric_code(head), tier_index(head.granularity)) for head in heads]
         used = np.bincount(batch.index[rows], minlength=len(batch.series))
         codes = np.zeros((len(batch.series), 3), np.int64)
@@ -201,7 +212,7 @@ class Accumulator:
                 *(pair for pair in base if pair[0] not in head.labels),
                 *zip(head.labels, values, strict=True),
             ]:
-                text, rules = self.tools.scrubber.value(value)
+                text, rules = clean(value)
                 for rule in rules:
                     self.scrubbed[rule] += int(used[position])
                 labels.append((name, text))
@@ -215,6 +226,16 @@ class Accumulator:
         if self.metrics.metrics:
             rollups.append((list(self.metrics.metrics), [], self.metrics.roll_up(index)))
         return rollups
+
+
+def _check_sizes(batch: MetricBatch) -> None:
+    """Refuse numbers with which sums of 64 bits would overflow."""
+    numbers = (batch.sum, batch.min, batch.max, batch.last)
+    counts = (batch.count, batch.buckets[2]) if batch.buckets else (batch.count,)
+    if any(max(column.max(), -column.min()) > LARGEST for column in numbers) or any(
+        column.sum(dtype=np.float64) > MAX_COUNT for column in counts
+    ):
+        raise Refused(BAD_VALUE, "a number is too large")
 
 
 def _points(batch: EventBatch, contract: Contract, mask: Array) -> int:

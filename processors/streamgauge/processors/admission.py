@@ -14,18 +14,20 @@ from streamgauge.schemas.decoding import EventBatch
 from streamgauge.schemas.errors import Refused
 
 BAD_VALUE, MISSING_FIELD, WRONG_TYPE = "bad_value", "missing_field", "wrong_type"
+LARGEST = 2.0**512
+"""Numbers beyond the outermost bucket of a histogram are a mistake; without them no sum can leave the finite numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """The clean columns of a batch: dictionaries hold clean values (hashes for unique fields), one index per row.
 
-    `bad` marks rows with a value outside a closed set, or is None.
+    `bad` marks rows with a value outside a closed set or beyond `LARGEST`, or is None.
     """
 
     dimensions: dict[str, tuple[list[str], Array]]
     measures: dict[str, Numbers]
-    uniques: dict[str, tuple[list[int], Array]]
+    uniques: dict[str, tuple[Array, Array]]
     bad: Array | None = None
     scrubbed: Counter[str] = field(default_factory=Counter[str])
 
@@ -65,6 +67,7 @@ def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: Dis
             if not isinstance(column, Numbers):
                 raise Refused(WRONG_TYPE, name)
             admitted.measures[name] = column
+            bad = _beyond(column.values, bad)
         elif declared.kind == "dropped":
             admitted.scrubbed["dropped"] += n
     for name in batch.fields.keys() - contract.fields.keys():
@@ -84,4 +87,11 @@ def _outside(column: Strings, values: tuple[str, ...], optional: bool, bad: Arra
     if not wrong.any():
         return bad
     rows = wrong[column.index]
+    return rows if bad is None else bad | rows
+
+
+def _beyond(values: Array, bad: Array | None) -> Array | None:
+    if values.max() <= LARGEST and values.min() >= -LARGEST:
+        return bad
+    rows = np.abs(values) > LARGEST
     return rows if bad is None else bad | rows

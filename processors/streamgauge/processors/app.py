@@ -69,7 +69,10 @@ class Worker:
             seek=self._seek,
             now_ms=lambda: time.time_ns() // 1_000_000,
             commit_policy=settings.commit_policy(),
-            output_policy=OutputPolicy(rollup_partitions=counts[outgoing[0]], distinct_partitions=counts[outgoing[1]]),
+            # on one machine each insert costs more than what is in it: one partition makes the fattest blocks
+            output_policy=OutputPolicy(rollup_partitions=1, distinct_partitions=1)
+            if settings.embedded
+            else OutputPolicy(rollup_partitions=counts[outgoing[0]], distinct_partitions=counts[outgoing[1]]),
             contract_wait_ms=settings.contract_wait,
         )
         self._stop = asyncio.Event()

@@ -103,7 +103,7 @@ def _always(_: str) -> bool:
 
 
 def _enough_digits(text: str) -> bool:
-    return sum(map(str.isdigit, text)) >= 13
+    return len(text) >= MIN_DIGITS and sum(map(str.isdigit, text)) >= MIN_DIGITS
 
 
 DETECTORS = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamgauge.processors.grouping import KeySpace, combine, counted, summarise
+from streamgauge.processors.grouping import combine, counted, summarise
 from streamgauge.processors.series import Labels, SeriesIndex, canonical_labels
 from streamgauge.schemas.columns import Array, Numbers
 from streamgauge.schemas.contracts import Contract
@@ -25,7 +25,10 @@ class Codes:
     def add(self, dictionary: Sequence[object], index: Array) -> None:
         """A batch's column: `dictionary[index[row]]` is the value of a row. Equal entries may occur twice."""
         positions = self.positions
-        translation = np.array([positions.setdefault(value, len(positions)) for value in dictionary], np.uint32)
+        try:
+            translation = np.fromiter(map(positions.__getitem__, dictionary), np.uint32, len(dictionary))
+        except KeyError:
+            translation = np.array([positions.setdefault(value, len(positions)) for value in dictionary], np.uint32)
         self._parts.append(translation[index])
 
     def column(self) -> tuple[Array, int]:
@@ -69,7 +72,7 @@ class EventTable:
         self._width_s = TIERS[entry].width_ms // 1000
         self._context = Codes()
         self._dimensions = {name: Codes() for name in contract.of_kind("dimension")}
-        self._uniques = {name: Codes() for name in contract.of_kind("unique")}
+        self._uniques: dict[str, list[Array]] = {name: [] for name in contract.of_kind("unique")}
         self._windows: list[Array] = []
         self._measures: dict[str, list[tuple[Array, Array | None, int]]] = {
             name: [] for name in contract.of_kind("measure")
@@ -82,7 +85,7 @@ class EventTable:
         times: Array,
         dimensions: Mapping[str, tuple[Sequence[str], Array]],
         measures: Mapping[str, Numbers],
-        uniques: Mapping[str, tuple[Sequence[int], Array]],
+        uniques: Mapping[str, tuple[Array, Array]],
     ) -> int:
         """Add rows; every declared dimension and unique field must be there (missing values as "" and 0). Returns points.
 
@@ -94,7 +97,7 @@ class EventTable:
         for name, (dictionary, index) in dimensions.items():
             self._dimensions[name].add(dictionary, index)
         for name, (hashes, index) in uniques.items():
-            self._uniques[name].add(hashes, index)
+            self._uniques[name].append(hashes[index])
         points = n
         for name, numbers in measures.items():
             self._measures[name].append((numbers.values, numbers.missing, self._rows))
@@ -111,20 +114,20 @@ class EventTable:
         columns = [self._context.column(), *(codes.column() for codes in self._dimensions.values())]
         keys, space = combine([*columns, (windows - first, span)])
         cells, counts = counted(keys)
-        series_ids, series = self._series(cells, space, index)
-        starts = (cells % span + first) * self._width_s
+        *label_codes, window_codes = space.columns(cells)
+        series_ids, series = self._series(label_codes, index)
+        starts = (window_codes + first) * self._width_s
         rows = [self._count_rows(series_ids, starts, counts)]
         for number, name in enumerate(self._measures, 1):
             rows += self._measure_rows(number, name, keys, cells, series_ids, starts)
         distinct = [
             one
-            for number, codes in enumerate(self._uniques.values())
-            for one in self._distinct_rows(number, codes, keys, cells, series_ids, starts)
+            for number, parts in enumerate(self._uniques.values())
+            for one in self._distinct_rows(number, np.concatenate(parts), keys, cells, series_ids, starts)
         ]
         return TableRollup(rows, distinct, series)
 
-    def _series(self, cells: Array, space: KeySpace, index: SeriesIndex) -> tuple[Array, dict[int, tuple[str, Labels]]]:
-        *label_codes, _ = space.columns(cells)
+    def _series(self, label_codes: list[Array], index: SeriesIndex) -> tuple[Array, dict[int, tuple[str, Labels]]]:
         combined, dense = combine(
             [(codes, len(c.positions)) for codes, c in zip(label_codes, self._codes(), strict=True)]
         )
@@ -206,16 +209,18 @@ class EventTable:
         return present, everything[present]
 
     def _distinct_rows(
-        self, number: int, codes: Codes, keys: Array, cells: Array, series_ids: Array, starts: Array
+        self, number: int, hashes: Array, keys: Array, cells: Array, series_ids: Array, starts: Array
     ) -> list[DistinctRows]:
-        column, size = codes.column()
-        hashes = np.array(codes.values(), np.uint64)
-        pairs, space = combine([(keys, int(cells[-1]) + 1), (column, size)], limit=1 << 62)
-        pair_keys, code = space.columns(counted(pairs)[0])
-        given = hashes[code] != 0
-        at, seen = np.searchsorted(cells, pair_keys[given]), hashes[code[given]]
-        if not len(at):
+        given = np.flatnonzero(hashes)
+        if not len(given):
             return []
+        keys, hashes = keys[given], hashes[given]
+        # as much of the hash as fits beside the key brings equal pairs together; a pair that still occurs twice does no harm
+        bits = 64 - int(cells[-1]).bit_length()
+        order = np.argsort(keys.astype(np.uint64) << np.uint64(bits) | hashes >> np.uint64(64 - bits))
+        keys, hashes = keys[order], hashes[order]
+        different = np.append(True, (keys[1:] != keys[:-1]) | (hashes[1:] != hashes[:-1]))
+        at, seen = np.searchsorted(cells, keys[different]), hashes[different]
         n = len(at)
         entry = np.full(n, self.entry, np.uint8)
         return [DistinctRows(np.full(n, number, np.uint32), series_ids[at], entry, starts[at], seen)]

@@ -34,7 +34,10 @@ class KeySpace:
 
 
 def combine(columns: Sequence[tuple[Array, int]], limit: int = KEY_LIMIT) -> tuple[Array, KeySpace]:
-    """One int64 key per row from columns of codes, each with its number of codes (codes are 0 … size - 1)."""
+    """One int64 key per row from columns of codes, each with its number of codes (codes are 0 … size - 1).
+
+    Keys stay below `limit`, or below the number of rows where their columns together have more values than that.
+    """
     key = np.zeros(len(columns[0][0]), np.int64)
     size = 1
     steps: list[int | Array] = []
@@ -46,6 +49,9 @@ def combine(columns: Sequence[tuple[Array, int]], limit: int = KEY_LIMIT) -> tup
         key = key * count + codes
         size *= count
         steps.append(count)
+    if size > limit:
+        dense, key = np.unique(key, return_inverse=True)
+        steps.append(dense)
     return key, KeySpace(tuple(steps))
 
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import orjson
 
 from streamgauge.processors.accumulator import Accumulator
 from streamgauge.processors.event_table import TableRollup
-from streamgauge.processors.series import Labels, SeriesIndex
+from streamgauge.processors.grouping import edges
+from streamgauge.processors.series import SeriesIndex
 from streamgauge.schemas.columns import Array
 from streamgauge.schemas.ledger import LedgerEntry
 from streamgauge.schemas.rollups import (
@@ -18,6 +20,7 @@ from streamgauge.schemas.rollups import (
     RawRange,
     RollupMessage,
     RollupRows,
+    SeriesLabels,
     concat_distinct,
     concat_rows,
     encode,
@@ -29,6 +32,8 @@ from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, ROLLUPS
 ROW_BYTES = 70
 ENTRY_BYTES = 8
 DISTINCT_BYTES = 30
+METRIC_BYTES = 80
+LABEL_BYTES = 15
 DAY_S = 86_400
 
 
@@ -113,9 +118,9 @@ def _messages(
     policy: OutputPolicy,
     now_ms: int,
 ) -> Iterator[tuple[int, RollupMessage]]:
-    """Rows by partition, in order of window, cut by size and days. New labels go with the first rows of their partition."""
+    """Rows by partition, in order of window, cut by size and days. New labels go with the first row of their series."""
     target = rows.series_id % np.uint64(partitions)
-    news: dict[int, tuple[str, Labels]] = labelled.series if labelled else {}
+    heads = np.array([METRIC_BYTES + len(orjson.dumps([m.name, m.family, m.unit, m.labels])) for m in frame.metrics])
     for partition in range(partitions):
         mine = np.flatnonzero(target == partition)
         if not len(mine):
@@ -124,10 +129,31 @@ def _messages(
         parts = part_keys(rows.entry[mine], rows.window[mine].astype(np.int64))
         order = np.lexsort((rows.window[mine], rows.series_id[mine], rows.metric[mine], parts))
         part = rows.take(mine[order])
-        labels = index.news({one: news[one] for one in map(int, np.unique(part.series_id)) if one in news}, now_ms)
-        for first, last in split_rows(_weights(part), parts[order], policy.max_bytes, policy.max_parts):
-            yield partition, replace(frame, rows=part.take(np.arange(first, last)), labels=tuple(labels))
-            labels = []
+        weights = _weights(part)
+        starts = edges(part.metric)
+        weights[starts] += heads[part.metric[starts]]
+        labels, at = _news(part, labelled, index, now_ms)
+        weights[at] += np.array([_label_bytes(one) for one in labels], np.int64)
+        for first, last in split_rows(weights, parts[order], policy.max_bytes, policy.max_parts):
+            new = labels[slice(*np.searchsorted(at, [first, last]))]
+            yield partition, replace(frame, rows=part.take(np.arange(first, last)), labels=tuple(new))
+
+
+def _news(
+    rows: RollupRows | DistinctRows, labelled: TableRollup | None, index: SeriesIndex, now_ms: int
+) -> tuple[list[SeriesLabels], Array]:
+    """Labels that are due, and the row in which each of their series occurs first, in order of those rows."""
+    if labelled is None:
+        return [], np.zeros(0, np.int64)
+    ids, first = np.unique(rows.series_id, return_index=True)
+    order = np.argsort(first)
+    row_of = dict(zip(ids[order].tolist(), first[order].tolist(), strict=True))
+    labels = index.news({one: labelled.series[one] for one in row_of}, now_ms)
+    return labels, np.array([row_of[one.series_id] for one in labels], np.int64)
+
+
+def _label_bytes(one: SeriesLabels) -> int:
+    return LABEL_BYTES + len(orjson.dumps([one.family, one.labels]))
 
 
 def _weights(rows: RollupRows | DistinctRows) -> Array:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from streamgauge.processors.accumulator import Accumulator, Contracts, Place, Tools
+from streamgauge.processors.accumulator import Accumulator, ContractKey, Contracts, Place, Tools
 from streamgauge.processors.broker import NO_OFFSET, Broker
 from streamgauge.processors.outputs import Output, OutputPolicy, outputs
 from streamgauge.processors.policy import CommitPolicy
@@ -53,7 +53,9 @@ class Partition:
         self._position = Position(0)
         self._committed = 0
         self._since_ms = 0
-        self._held_since_ms: int | None = None
+        self._held = False
+        self._seek_failed = False
+        self._missed_ms: dict[ContractKey, int] = {}
         self._asked_ms = 0
         self._committing = asyncio.Lock()
         self._ready = asyncio.Event()
@@ -73,11 +75,13 @@ class Partition:
         while not self._closed:
             try:
                 start = await self._start()
+                if self._closed:
+                    break
                 self._accumulator = Accumulator(self.place, self._around.tools)
                 self._series.forget()
                 self._position = Position(start, sought=start)
                 self._committed = start
-                self._held_since_ms = None
+                self._held = False
                 await self._around.seek(self.place.topic, self.place.partition, start)
             except PositionLost:
                 raise
@@ -88,6 +92,8 @@ class Partition:
             else:
                 self._ready.set()
                 return
+        await self._committer.close()
+        self._ready.set()  # nobody may wait for a partition that is closed
 
     async def _start(self) -> int:
         committed = await self._committer.open()
@@ -113,35 +119,57 @@ class Partition:
         if verdict is Verdict.SEEN or self._closed:
             return
         if verdict is Verdict.WAIT:
-            await self._check_hole(offset)
+            await self._check_hole()
             return
         if verdict is Verdict.SEEK:
-            self._position.sought = self._position.next
-            await self._around.seek(self.place.topic, self.place.partition, self._position.next)
+            await self._seek_back()
             return
         now = self._around.now_ms()
-        hold = self._held_since_ms is None or now - self._held_since_ms < self._around.contract_wait_ms
-        if not self._accumulator.add(offset, value, self._around.contracts(), now, hold):
-            if self._held_since_ms is None:
-                self._held_since_ms = now
-                log.warning("%s/%s waits for the contract of offset %d", self.place.topic, self.place.partition, offset)
+        self._held = not self._accumulator.add(offset, value, self._around.contracts(), now, self._hold)
+        if self._held:
             return
-        self._held_since_ms = None
         if self._accumulator.messages == 1:
             self._since_ms = now
         self._position.advance()
         if self._around.commit_policy.full(self._accumulator.points, self._accumulator.size):
             await self.commit()
 
-    async def _check_hole(self, offset: int) -> None:
+    def _hold(self, wanted: ContractKey) -> bool:
+        """Whether to wait for a contract: for a while after it was first missed, and not again later."""
+        now = self._around.now_ms()
+        if wanted not in self._missed_ms:
+            event, _ = self._around.tools.scrubber.value(wanted[0])
+            log.warning("%s/%s waits for the contract of %s, at offset %d", *self._where(), event, self._position.next)
+        return now - self._missed_ms.setdefault(wanted, now) < self._around.contract_wait_ms
+
+    async def _seek_back(self) -> None:
+        """Have the next message delivered again. A seek that fails is repeated by `tick`, even if no message comes."""
+        position = self._position
+        position.sought = position.next
+        try:
+            await self._around.seek(self.place.topic, self.place.partition, position.next)
+            self._seek_failed = False
+        except Exception as error:
+            self._seek_failed = True
+            log.warning("%s/%s cannot seek to offset %d: %r", *self._where(), position.next, error)
+
+    async def _check_hole(self) -> None:
         """A higher offset after the seek: usually buffered before it. If the log starts above, offsets are gone."""
-        if self._held_since_ms is not None or not self._may_ask():
+        if self._held or not self._may_ask():
             return
-        start = await self._around.broker.log_start(self.place.topic, self.place.partition)
+        try:
+            start = await self._around.broker.log_start(self.place.topic, self.place.partition)
+        except Exception as error:
+            log.warning("%s/%s: where the log starts is not known: %r", *self._where(), error)
+            return
         if start <= self._position.next:
+            await self._seek_back()  # a seek gets lost when the group rebalances
             return
         await self.commit()
         async with self._committing:
+            # the commit may have failed, and another owner may have gone past the hole
+            if self._closed or not self._ready.is_set() or start <= self._position.next:
+                return
             missing = start - self._position.next
             log.error(
                 "%s/%s: %d messages from offset %d are lost: retention passed by unread data",
@@ -156,7 +184,7 @@ class Partition:
             await self._commit_or_reopen([hole], start)
             if self._committed == start:
                 self._position = Position(start)
-                await self._around.seek(self.place.topic, self.place.partition, start)
+                await self._seek_back()
 
     def _may_ask(self) -> bool:
         """At most one question a second to the broker about a partition that does not move."""
@@ -167,10 +195,10 @@ class Partition:
         return True
 
     async def tick(self) -> None:
-        """Commit if it is due; ask again for a message that waits for its contract."""
+        """Commit if it is due; ask again for a message that waits for its contract, or was not sought."""
         now = self._around.now_ms()
-        if self._ready.is_set() and self._held_since_ms is not None and self._may_ask():
-            await self._around.seek(self.place.topic, self.place.partition, self._position.next)
+        if self._ready.is_set() and (self._held or self._seek_failed) and self._may_ask():
+            await self._seek_back()
         if self._around.commit_policy.due(self._accumulator.messages, self._since_ms, now):
             await self.commit()
 

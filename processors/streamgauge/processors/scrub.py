@@ -11,84 +11,110 @@ from hashlib import blake2b
 
 import numpy as np
 
-from streamgauge.processors.detectors import scrub_text
+from streamgauge.processors.detectors import DETECTORS, Detector, scrub_text
 from streamgauge.schemas.columns import Array
 from streamgauge.schemas.errors import SettingsError
 from streamgauge.schemas.settings import Secret
 
 Scrubbed = tuple[str, tuple[str, ...]]
 MIN_KEY_BYTES = 16
+MAX_KEPT = 256
+FAILED = "failed"
 
 
 class Scrubber:
-    """Cleans free text by the detectors. Remembers at most `capacity` values, then starts anew."""
+    """Cleans free text by the detectors. Remembers about `capacity` values that are not long, then starts anew.
 
-    def __init__(self, capacity: int = 200_000) -> None:
+    A value that a detector fails on is dropped, never passed on.
+    """
+
+    def __init__(self, capacity: int = 200_000, detectors: Sequence[Detector] = DETECTORS) -> None:
         self._capacity = capacity
-        self._seen: dict[str, Scrubbed] = {}
+        self._detectors = detectors
+        self._clean: dict[str | None, str] = {}
+        self._rules: dict[str, tuple[str, ...]] = {}
+        self._forget()
 
     def value(self, text: str) -> Scrubbed:
         """The clean text and the rules that changed it."""
-        found = self._seen.get(text)
-        if found is None:
-            if len(self._seen) >= self._capacity:
-                self._seen.clear()
-            found = self._seen[text] = scrub_text(text)
-        return found
+        clean = self._clean.get(text)
+        return self._learn(text) if clean is None else (clean, self._rules.get(text, ()))
 
     def dictionary(self, values: Sequence[str | None], index: Array) -> tuple[list[str], Counter[str]]:
         """Clean values (a missing one is empty) of a dictionary column, and rows changed by rule."""
-        cleaned: list[str] = []
-        hits: list[tuple[int, tuple[str, ...]]] = []
-        for position, value in enumerate(values):
-            text, rules = self.value(value or "")
-            cleaned.append(text)
-            if rules:
-                hits.append((position, rules))
         changed: Counter[str] = Counter()
-        if hits:
+        try:
+            cleaned = list(map(self._clean.__getitem__, values))
+            hits = [(position, value) for position, value in enumerate(values) if value in self._rules]
+            found = [(position, self._rules[value or ""]) for position, value in hits]
+        except KeyError:
+            both = [self.value(value or "") for value in values]
+            cleaned = [text for text, _ in both]
+            found = [(position, rules) for position, (_, rules) in enumerate(both) if rules]
+        if found:
             rows = np.bincount(index, minlength=len(values))
-            for position, rules in hits:
+            for position, rules in found:
                 changed.update(dict.fromkeys(rules, int(rows[position])))
         return cleaned, changed
+
+    def _learn(self, text: str) -> Scrubbed:
+        try:
+            clean, rules = scrub_text(text, self._detectors)
+        except Exception:  # whatever is wrong with a detector, its text must not go on
+            clean, rules = f"[{FAILED}]", (FAILED,)
+        if len(text) <= MAX_KEPT:
+            if len(self._clean) >= self._capacity:
+                self._forget()
+            self._clean[text] = clean
+            if rules:
+                self._rules[text] = rules
+        return clean, rules
+
+    def _forget(self) -> None:
+        self._rules.clear()
+        self._clean.clear()
+        self._clean.update({None: "", "": ""})
 
 
 class DistinctHasher:
     """Keyed 64-bit hashes of values that are counted distinct. The values themselves go no further.
 
-    Every field of every event and tenant has a subkey of its own (keyed BLAKE2b, the field in `person`-like position of
-    the derivation), so equal values of two fields or tenants cannot be linked.
+    Every field of every event and tenant has a subkey of its own (keyed BLAKE2b of region, tenant and field), so equal
+    values of two fields or tenants cannot be linked. Blanks around a value do not count.
     """
 
     def __init__(self, key: bytes, region: str, capacity: int = 1_000_000) -> None:
         self._key = key
         self._region = region
         self._capacity = capacity
-        self._subkeys: dict[tuple[str, str], bytes] = {}
-        self._seen: dict[tuple[str, str], dict[str, int]] = {}
+        self._seen: dict[tuple[str, str], dict[str | None, int]] = {}
         self._size = 0
 
-    def hashes(self, field: str, tenant: str, values: Sequence[str | None]) -> list[int]:
-        """One hash per value; a missing value has the hash 0, which no other value gets."""
-        seen = self._seen.setdefault((field, tenant), {"": 0})
-        found = [seen.get(value or "") for value in values]
-        return [
-            self._add(field, tenant, value or "") if known is None else known
-            for known, value in zip(found, values, strict=True)
-        ]
+    def hashes(self, field: str, tenant: str, values: Sequence[str | None]) -> Array:
+        """One hash per value; a missing or blank one has the hash 0, which no other value gets."""
+        try:
+            known = self._seen[field, tenant]
+            return np.fromiter(map(known.__getitem__, values), np.uint64, len(values))
+        except KeyError:
+            known = self._learn(field, tenant, values)
+            return np.fromiter(map(known.__getitem__, values), np.uint64, len(values))
 
-    def _add(self, field: str, tenant: str, value: str) -> int:
+    def _learn(self, field: str, tenant: str, values: Sequence[str | None]) -> dict[str | None, int]:
         if self._size >= self._capacity:
             self._seen.clear()
             self._size = 0
-        subkey = self._subkeys.get((field, tenant))
-        if subkey is None:
-            purpose = "\0".join(("sg distinct", self._region, tenant, field)).encode()
-            subkey = self._subkeys[field, tenant] = blake2b(purpose, key=self._key, digest_size=32).digest()
-        hashed = int.from_bytes(blake2b(value.strip().encode(), key=subkey, digest_size=8).digest(), "little") or 1
-        self._seen.setdefault((field, tenant), {"": 0})[value] = hashed
-        self._size += 1
-        return hashed
+        known = self._seen.setdefault((field, tenant), {None: 0})
+        before = len(known)
+        purpose = "\0".join(("sg distinct", self._region, tenant, field)).encode()
+        subkey = blake2b(purpose, key=self._key, digest_size=32).digest()
+        for value in values:
+            if value not in known:
+                text = (value or "").strip().encode()
+                digest = blake2b(text, key=subkey, digest_size=8).digest()
+                known[value] = (int.from_bytes(digest, "little") or 1) if text else 0
+        # one more, so that tenants without values are bounded too
+        self._size += len(known) - before + 1
+        return known
 
 
 def pseudonym_key(secret: Secret) -> bytes:

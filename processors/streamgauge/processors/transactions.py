@@ -76,6 +76,9 @@ class TransactionalCommitter:
         )
         self._producer = producer
         await producer.start()
+        if self._producer is not producer:  # closed meanwhile, when there was little to stop
+            await producer.stop()
+            raise RuntimeError("the committer was closed while it opened")
         return await self._broker.committed(self._target.topic, self._target.partition)
 
     async def commit(self, outputs: Sequence[Output], end: int) -> None:

@@ -9,14 +9,13 @@ from hashlib import blake2b
 from typing import Any
 
 from streamgauge.producers.text import plain
+from streamgauge.schemas.batches import MAX_INSTANT_MS
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.errors import StreamgaugeError
 from streamgauge.schemas.packing import Json, pack_optional, pack_strings
 
 MAX_CHARS = 4096
 """The longest text that a field can hold."""
-MAX_INSTANT_MS = 253_402_300_800_000
-"""End of the year 9999, where readers stop believing times."""
 IK_STREAMS = 64
 
 Row = tuple[Any, ...]

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 
 from streamgauge.schemas.contracts import Contract, parse_contract
 from streamgauge.schemas.errors import BrokerUnavailable, ContractError
@@ -61,9 +61,13 @@ class ContractFeed:
             self._thread.join(timeout_s)
 
     def _follow(self) -> None:
-        consumer = Consumer(self._config)
         try:
-            consumer.assign([TopicPartition(self._topic, 0, 0)])
+            consumer = Consumer(self._config)
+        except KafkaException as error:
+            log.error("contracts are not followed: %s", error)
+            return
+        try:
+            consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
             while not self._stop.is_set():
                 message = consumer.poll(0.2)
                 if message is None or message.error():

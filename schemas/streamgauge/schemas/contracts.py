@@ -5,10 +5,12 @@ A contract is the truth beside its Python class (`events`): both are checked equ
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import orjson
 
@@ -18,6 +20,7 @@ from streamgauge.schemas.windows import TIER_NAMES
 
 FIELD_KINDS = ("dimension", "measure", "unique", "idempotency_key", "dropped")
 FIELD_TYPES = ("string", "integer", "number", "boolean")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,63 +128,116 @@ def _field_json(one: Field) -> Json:
 
 def parse_contract(text: bytes, where: str = "contract") -> Contract:
     """Read a contract file. Raises ContractError that names everything wrong with it; `where` tells people which file."""
+    repeated: list[str] = []
     try:
         body: Any = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        if not isinstance(body, dict):
+            raise ContractError(f"{where}: a contract is a JSON object")
+        # orjson keeps the last of equal keys and says nothing
+        json.loads(text, object_pairs_hook=lambda pairs: repeated.extend(_repeated(key for key, _ in pairs)))
+    except (ValueError, RecursionError) as error:
         raise ContractError(f"{where}: not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise ContractError(f"{where}: a contract is a JSON object")
-    try:
-        contract = _contract(cast("Json", body))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ContractError(f"{where}: {type(error).__name__}: {error}") from error
-    if problems := contract.problems():
+    reading = _Reading([f"{key}: stands twice in one object" for key in repeated])
+    contract = reading.contract(cast("Json", body))
+    said = [problem.partition(":")[0] for problem in reading.problems]
+    # where the shape is wrong, what a placeholder lacks is no news
+    more = [one for one in contract.problems() if not any(_within(one.partition(":")[0], place) for place in said)]
+    if problems := reading.problems + more:
         raise ContractError("\n".join(f"{where}: {problem}" for problem in problems))
     return contract
 
 
-_KEYS = {"name", "version", "owner", "purpose", "retention", "granularity", "time", "description", "fields", "examples"}
-_FIELD_KEYS = {"kind", "type", "unit", "values", "optional", "description"}
+def _within(place: str, other: str) -> bool:
+    return f"{place}.".startswith(f"{other}.") or f"{other}.".startswith(f"{place}.")
 
 
-def _contract(body: Json) -> Contract:
-    if unknown := body.keys() - _KEYS:
-        raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
-    texts = {key: str(body[key]) for key in _KEYS - {"version", "fields", "examples"} if key in body}
-    if type(body["version"]) is not int:
-        raise ValueError("version must be an integer")
-    fields = {name: _field(name, one) for name, one in cast("Json", body["fields"]).items()}
-    return Contract(version=body["version"], fields=fields, examples=body.get("examples", {}), **texts)
+def _repeated(keys: Iterable[str]) -> list[str]:
+    return [key for key, times in Counter(keys).items() if times > 1]
 
 
-def _field(name: str, body: Json) -> Field:
-    if unknown := body.keys() - _FIELD_KEYS:
-        raise ValueError(f"fields.{name}: unknown keys: {', '.join(sorted(unknown))}")
-    return Field(
-        kind=str(body["kind"]),
-        type=str(body.get("type", "string")),
-        unit=str(body.get("unit", "")),
-        values=tuple(map(str, body.get("values", ()))),
-        optional=bool(body.get("optional", False)),
-        description=str(body.get("description", "")),
-    )
+_TEXTS = ("owner", "purpose", "retention", "granularity", "time", "description")
+_KEYS = {"name", "version", "fields", "examples", *_TEXTS}
+_FIELD_TEXTS = ("type", "unit", "description")
+_FIELD_KEYS = {"kind", "values", "optional", *_FIELD_TEXTS}
+_JSON_NAMES: dict[type[Any], str] = {
+    str: "a text",
+    int: "an integer",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+}
+
+
+@dataclass(slots=True)
+class _Reading:
+    """Reads a contract's JSON and collects whatever has another shape than it must have."""
+
+    problems: list[str]
+
+    def contract(self, body: Json) -> Contract:
+        """The contract; of no use when there are problems."""
+        self._unknown("", body, _KEYS)
+        texts = {key: self._given(body, key, str, "") for key in _TEXTS if key in body}
+        fields = {
+            name: self._field(f"fields.{name}", one) for name, one in self._given(body, "fields", dict, {}).items()
+        }
+        examples: dict[str, Any] = self._given(body, "examples", dict, {}) if "examples" in body else {}
+        return Contract(
+            self._given(body, "name", str, ""),
+            self._given(body, "version", int, 1),
+            fields,
+            examples=examples,
+            **texts,
+        )
+
+    def _field(self, where: str, one: Any) -> Field:
+        if type(one) is not dict:
+            self.problems.append(f"{where}: must be an object")
+            return Field("")
+        body = cast("Json", one)
+        self._unknown(f"{where}.", body, _FIELD_KEYS)
+        texts = {key: self._given(body, key, str, "", where) for key in _FIELD_TEXTS if key in body}
+        values: list[Any] = self._given(body, "values", list, [], where) if "values" in body else []
+        if not all(type(value) is str for value in values):
+            self.problems.append(f"{where}.values: must be texts, as they are emitted")
+        optional = self._given(body, "optional", bool, False, where) if "optional" in body else False
+        return Field(self._given(body, "kind", str, "", where), values=tuple(values), optional=optional, **texts)
+
+    def _unknown(self, where: str, body: Json, known: set[str]) -> None:
+        self.problems += [f"{where}{key}: there is no such key" for key in sorted(body.keys() - known)]
+
+    def _given(self, body: Json, key: str, kind: type[T], instead: T, where: str = "") -> T:
+        value = body.get(key)
+        if type(value) is kind:
+            return value
+        wrong = f"must be {_JSON_NAMES[kind]}" if key in body else "is missing"
+        self.problems.append(f"{where}{'.' if where else ''}{key}: {wrong}")
+        return instead
 
 
 def load_contracts(paths: Iterable[Path]) -> dict[tuple[str, int], Contract]:
     """Contracts by (name, version) from files, and from every `*.json` in directories.
 
-    Raises ContractError for a file that cannot be read or used, and for two files of one name and version.
+    Raises ContractError that names every file that cannot be read or used, everything wrong with it, and two files that
+    declare one name and version differently.
     """
     contracts: dict[tuple[str, int], Contract] = {}
+    problems: list[str] = []
     for path in paths:
         for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
             try:
                 contract = parse_contract(file.read_bytes(), str(file))
             except OSError as error:
-                raise ContractError(f"{file}: {error.strerror}") from error
+                problems.append(f"{file}: {error.strerror}")
+                continue
+            except ContractError as error:
+                problems.append(str(error))
+                continue
             key = (contract.name, contract.version)
             if contracts.setdefault(key, contract) != contract:
-                raise ContractError(
+                problems.append(
                     f"{file}: version {contract.version} of {contract.name!r} is declared twice, differently"
                 )
+    if problems:
+        raise ContractError("\n".join(problems))
     return contracts

@@ -154,12 +154,12 @@ def part_keys(entry: Array, window: Array) -> Array:
 
 def split_rows(weights: Array, parts: Array, max_weight: int, max_parts: int) -> Iterator[tuple[int, int]]:
     """Cut rows sorted by part into runs [first, last) of at most `max_weight` (or one row) and `max_parts` distinct parts."""
-    reached = np.cumsum(weights)
-    rank = np.cumsum(np.concatenate([[False], parts[1:] != parts[:-1]]))
+    reached: Array = np.cumsum(weights)
+    rank: Array = np.concatenate([[0], np.cumsum(parts[1:] != parts[:-1])])
     first, before = 0, 0
     while first < len(weights):
-        light = int(np.searchsorted(reached, before + max_weight, "right"))
-        few = int(np.searchsorted(rank, rank[first] + max_parts))
+        light = int(np.searchsorted(reached, before + max_weight, side="right"))
+        few = int(np.searchsorted(rank, int(rank[first]) + max_parts))
         last = max(first + 1, min(light, few))
         yield first, last
         first, before = last, int(reached[last - 1])

@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from streamgauge.schemas.errors import SettingsError
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Secret:
-    """Text that never shows in `repr`, `str` or logs. `reveal()` is the only way to read it."""
+    """Text that never shows in `repr`, `str`, logs or pickles. `reveal()` is the only way to read it."""
 
     __slots__ = ("_text",)
 
@@ -33,6 +33,15 @@ class Secret:
 
     def __repr__(self) -> str:
         return "Secret(…)" if self._text else "Secret()"
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _: object) -> Secret:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled: read the settings again where it is needed")
 
     def __bool__(self) -> bool:
         return bool(self._text)
@@ -72,8 +81,9 @@ def paths(value: str) -> tuple[Path, ...]:
 def pairs(value: str) -> tuple[tuple[str, str], ...]:
     """`name=value` pairs, comma-separated."""
     found = [part.partition("=") for part in names(value)]
-    if bad := [name for name, equals, _ in found if not equals]:
-        raise ValueError(f"expected name=value, got {', '.join(bad)}")
+    # by number: the text of a part can be a piece of a password
+    if bad := [str(number) for number, (_, equals, _) in enumerate(found, 1) if not equals]:
+        raise ValueError(f"expected name=value, comma-separated; there is no = in part {', '.join(bad)}")
     return tuple((name.strip(), rest.strip()) for name, _, rest in found)
 
 
@@ -125,7 +135,9 @@ def load(
     environ, file = environ or {}, file or {}
     declared = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # T is a dataclass by contract
     allowed = {*declared, *known}
-    problems = [f"{key}: there is no such setting" for key in sorted(environ) if _unknown(key, allowed)]
+    variables = set(map(variable, allowed))
+    unknown = sorted(key for key in environ if key.startswith(PREFIX) and key not in variables)
+    problems = [f"{key}: there is no such setting" for key in unknown]
     problems += [f"{key} (settings file): there is no such setting" for key in sorted(file.keys() - allowed)]
     values: dict[str, Any] = {}
     for name, one in declared.items():
@@ -146,15 +158,24 @@ def load(
     return cls(**values)
 
 
-def _unknown(key: str, allowed: set[str]) -> bool:
-    return key.startswith(PREFIX) and key[len(PREFIX) :].lower() not in allowed
-
-
 def read_file(path: Path) -> dict[str, Any]:
-    """A TOML settings file as text values. Raises SettingsError when it cannot be read."""
+    """A TOML settings file as text values; lists and tables become `a,b` and `name=value,…`.
+
+    Raises SettingsError when it cannot be read.
+    """
     try:
-        return {key: str(value) for key, value in tomllib.loads(path.read_text()).items()}
+        return {key: _as_text(value) for key, value in tomllib.loads(path.read_bytes().decode()).items()}
     except OSError as error:
         raise SettingsError([f"{path}: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError([f"{path}: not UTF-8; save it as UTF-8"]) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError([f"{path}: {error}"]) from error
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, cast("list[Any]", value)))
+    if isinstance(value, dict):
+        return ",".join(f"{name}={one}" for name, one in cast("dict[str, Any]", value).items())
+    return str(value)

@@ -107,12 +107,13 @@ export class Card {
       {
         width: this.width(),
         height: HEIGHT,
+        padding: [10, 6, 0, 0],
         legend: { show: false },
         cursor: { sync: this.sync ? { key: this.sync, setSeries: false } : undefined, points: { size: 7 }, drag: { x: false, y: false } },
         tzDate: (at) => uPlot.tzDate(new Date(at * 1e3), "Etc/UTC"),
         scales: { x: { range: () => this.xRange() }, y: { range: (_, low, high) => this.yRange(low, high) } },
         axes: [
-          { ...axis, values: (_, all) => all.map((at) => timeTick(at, this.around.span)) },
+          { ...axis, size: 30, values: (_, all, __, ___, step) => all.map((at) => timeTick(at, step)) },
           { ...axis, size: 62, values: (_, all) => all.map((value) => tick(value, this.chart.unit)) },
         ],
         series: [{}, ...labels.map((label) => ({ label, stroke: () => colourOf(label), width: 2, show: !this.hidden.has(label), points: { size: 5, fill: () => colourOf(label) } }))],
@@ -180,8 +181,10 @@ export class Card {
       ctx.moveTo(left, y);
       ctx.lineTo(left + width, y);
       ctx.stroke();
+      ctx.textAlign = "left";
+      ctx.textBaseline = "bottom";
       ctx.font = `${11 * devicePixelRatio}px system-ui`;
-      ctx.fillText(tick(this.chart.limit, this.chart.unit), left + 6 * devicePixelRatio, y - 4 * devicePixelRatio);
+      ctx.fillText(tick(this.chart.limit, this.chart.unit), left + 6 * devicePixelRatio, y - 2 * devicePixelRatio);
     }
     ctx.restore();
   }
@@ -192,8 +195,8 @@ export class Card {
   }
 }
 
-function timeTick(at, span) {
+function timeTick(at, step) {
   const text = new Date(at * 1e3).toISOString();
-  if (span <= 900) return text.slice(11, 19);
-  return span <= 86400 ? text.slice(11, 16) : `${text.slice(5, 10)} ${span <= 604800 ? text.slice(11, 16) : ""}`.trim();
+  if (step < 60) return text.slice(11, 19);
+  return step < 86400 ? text.slice(11, 16) : text.slice(5, 10);
 }

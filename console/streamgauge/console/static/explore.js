@@ -2,6 +2,7 @@
 
 import { Card, element } from "./chart.js";
 
+const PROBE = "lag_probe";
 const byId = (id) => document.getElementById(id);
 
 export class Explorer {
@@ -22,8 +23,10 @@ export class Explorer {
     this.entries = catalog.entries;
     byId("arrived").textContent = this.entries.length ? `${this.entries.length} metrics and events` : "";
     byId("explorer").hidden = !this.entries.length;
-    byId("emit").hidden = Boolean(this.entries.length || catalog.store || !state.emit);
-    byId("snippet").textContent = state.emit ?? "";
+    byId("emit").hidden = this.entries.some((one) => one.name !== PROBE);
+    byId("emit-where").textContent = state.addresses?.broker
+      ? `Run it in the directory of streamgauge ${state.mode ?? "dev"}, or anywhere with STREAMGAUGE_BROKERS=${state.addresses.broker}`
+      : "Set STREAMGAUGE_BROKERS to the address of your Kafka.";
     if (!this.entries.length) return;
     const known = [...byId("entries").children].map((item) => item.dataset.name);
     if (known.join() !== this.entries.map((one) => one.name).join()) byId("entries").replaceChildren(...this.entries.map((one) => this.item(one)));
@@ -31,7 +34,7 @@ export class Explorer {
   }
 
   item(one) {
-    const words = [one.type, one.unit.replace(/[{}]/g, "")].filter(Boolean).join(", ");
+    const words = [...new Set([one.type, one.unit.replace(/[{}]/g, "")])].filter(Boolean).join(", ");
     const button = element("button", { type: "button", "aria-pressed": String(one.name === this.chosen), onclick: () => this.choose(one.name) }, one.name, element("span", { class: "how" }, words));
     const item = element("li", {}, button);
     item.dataset.name = one.name;

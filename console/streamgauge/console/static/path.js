@@ -42,8 +42,9 @@ function side(name, value, detail, bad, wide = false) {
 }
 
 export function showMode(state) {
+  const over = state.run_s && state.elapsed_s >= state.run_s;
   const run = state.run_s ? ` of ${clock(state.run_s)}` : "";
-  const time = state.elapsed_s === undefined ? "" : ` ${clock(state.elapsed_s)}${run}`;
+  const time = state.elapsed_s === undefined ? "" : over ? ` is over after ${clock(state.run_s)}` : ` ${clock(state.elapsed_s)}${run}`;
   byId("mode").textContent = [`${state.mode ?? ""}${time}`, state.shop, incidentText(state)].filter(Boolean).join(" · ");
   byId("addresses").replaceChildren(
     ...Object.entries(state.addresses ?? {}).map(([name, text]) => element("span", {}, element("b", {}, name), ` ${text}`)),

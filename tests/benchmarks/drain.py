@@ -1,0 +1,94 @@
+"""Drains: a worker process on a real broker, held still while its backlog is produced, then measured until all is committed.
+
+CPU time is that of the whole process from the first message to the last commit: start-up, imports and the join of the
+group are over, and a warm-up has been rolled up, before the measurement begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamgauge.schemas.contracts import Contract
+from tests.benchmarks.backlog import Ledger, Record, produce
+from tests.benchmarks.options import BenchmarkFailed
+from tests.benchmarks.processes import held_still, settle, usage
+from tests.support.deployment import Deployment
+
+PATIENT = "120s"
+"""A worker that is held still must keep its partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What draining a backlog took."""
+
+    messages: int
+    points: int
+    refused: int
+    commits: int
+    bytes: int
+    seconds: float
+    cpu_s: float
+    peak_bytes: int
+
+
+@contextlib.contextmanager
+def deployment(bootstrap: str, region: str, contract: Contract | None) -> Iterator[Deployment]:
+    """Topics of a region, no store; ends the parts that were started in it."""
+    with tempfile.TemporaryDirectory(prefix="streamgauge-benchmark-") as directory:
+        settings: dict[str, str] = {}
+        if contract is not None:
+            path = Path(directory) / "contract.json"
+            path.write_bytes(contract.dump())
+            settings["contracts"] = str(path)
+        one = Deployment(bootstrap, Path(directory), region, **settings)
+        made = one.run("topics")
+        if made.returncode:
+            raise BenchmarkFailed(f"the topics of region {region} cannot be made: {made.stderr.decode()[-500:]}")
+        try:
+            yield one
+        finally:
+            for name in list(one.parts):
+                one.end(name)
+
+
+def drain(
+    bootstrap: str, region: str, topic: str, contract: Contract | None, warm: Sequence[Record], load: Sequence[Record]
+) -> Drained:
+    """Start a worker in a region of its own, warm it up, and measure how it drains `load`."""
+    with deployment(bootstrap, region, contract) as parts:
+        part = parts.start_worker(session_timeout=PATIENT)
+        ledger = Ledger(bootstrap, region)
+        try:
+
+            def alive() -> bool:
+                return part.poll() is None
+
+            produce(bootstrap, topic, warm)
+            ledger.wait(len(warm), alive)
+            settle(part.pid)
+            messages, points, refused, commits = ledger.messages, ledger.points, ledger.refused, ledger.commits
+            with held_still(part):
+                size = produce(bootstrap, topic, load)
+                before, started = usage(part.pid), time.monotonic()
+            ledger.wait(messages + len(load), alive)
+            seconds, after = time.monotonic() - started, usage(part.pid)
+        except BenchmarkFailed as failure:
+            raise BenchmarkFailed(f"{failure}\n{parts.log('worker')[-3000:]}") from failure
+        finally:
+            ledger.close()
+    return Drained(
+        ledger.messages - messages,
+        ledger.points - points,
+        ledger.refused - refused,
+        ledger.commits - commits,
+        size,
+        seconds,
+        after.cpu_s - before.cpu_s,
+        after.peak_bytes,
+    )
