@@ -17,6 +17,7 @@ from streamgauge.schemas.contracts import Contract
 from tests.benchmarks.backlog import Ledger, Record, produce
 from tests.benchmarks.options import BenchmarkFailed
 from tests.benchmarks.processes import held_still, settle, usage
+from tests.benchmarks.spy import spied
 from tests.support.deployment import Deployment
 
 PATIENT = "120s"
@@ -35,6 +36,12 @@ class Drained:
     seconds: float
     cpu_s: float
     peak_bytes: int
+    profile: str = ""
+
+    @property
+    def per_commit(self) -> int:
+        """Messages of one partition in one transaction, on average and rounded up."""
+        return -(-self.messages // max(1, self.commits))
 
 
 @contextlib.contextmanager
@@ -58,9 +65,18 @@ def deployment(bootstrap: str, region: str, contract: Contract | None) -> Iterat
 
 
 def drain(
-    bootstrap: str, region: str, topic: str, contract: Contract | None, warm: Sequence[Record], load: Sequence[Record]
+    bootstrap: str,
+    region: str,
+    topic: str,
+    contract: Contract | None,
+    warm: Sequence[Record],
+    load: Sequence[Record],
+    profile: bool = False,
 ) -> Drained:
-    """Start a worker in a region of its own, warm it up, and measure how it drains `load`."""
+    """Start a worker in a region of its own, warm it up, and measure how it drains `load`.
+
+    With `profile` it is also sampled, which makes it dearer.
+    """
     with deployment(bootstrap, region, contract) as parts:
         part = parts.start_worker(session_timeout=PATIENT)
         ledger = Ledger(bootstrap, region)
@@ -76,7 +92,8 @@ def drain(
             with held_still(part):
                 size = produce(bootstrap, topic, load)
                 before, started = usage(part.pid), time.monotonic()
-            ledger.wait(messages + len(load), alive)
+            with spied(part.pid, profile) as profiles:
+                ledger.wait(messages + len(load), alive)
             seconds, after = time.monotonic() - started, usage(part.pid)
         except BenchmarkFailed as failure:
             raise BenchmarkFailed(f"{failure}\n{parts.log('worker')[-3000:]}") from failure
@@ -91,4 +108,5 @@ def drain(
         seconds,
         after.cpu_s - before.cpu_s,
         after.peak_bytes,
+        "".join(profiles),
     )

@@ -57,13 +57,13 @@ def run(options: Options) -> Iterator[Figure]:
     warm, load = fleet(instances, range(1), start_ms), fleet(instances, range(1, 6), start_ms)
     region = "small-instances"
     with KafkaBroker() as broker:
-        drained = drain(broker.bootstrap, region, METRICS.name(region), None, warm, load)
+        drained = drain(broker.bootstrap, region, METRICS.name(region), None, warm, load, options.profile)
     if drained.refused:
         raise BenchmarkFailed(f"the worker refused {drained.refused:,} points that it should count")
     parts: list[list[bytes]] = [[] for _ in range(METRICS.partitions)]
     for one in load:
         parts[zlib.crc32(one.key) % METRICS.partitions].append(one.value)
-    alone = pure(parts, None)
+    alone = pure(parts, None, drained.per_commit)
     case, us = f"{instances:,} x 20", 1e6 / len(load)
     cpu = drained.cpu_s * us
     yield Figure(case, "CPU a message", cpu, "us", alone.decode * us, "decode alone")
@@ -76,4 +76,4 @@ def run(options: Options) -> Iterator[Figure]:
     yield Figure(case, "instances a core at a flush each 10 s", 10e6 / cpu, "")
     yield Figure(case, "peak memory", drained.peak_bytes / MIB, "MiB")
     if options.profile:
-        print(f"adding and outputs, by own time\n{hot_spots(parts, None)}")
+        print(f"the worker\n{drained.profile}\n\nadding and outputs alone\n{hot_spots(parts, None, drained.per_commit)}")

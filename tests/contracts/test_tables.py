@@ -205,7 +205,7 @@ def test_a_block_of_all_entry_tiers_counts_once_in_every_tier_however_often_it_i
         for series in range(1, 40)
         for at in (0, 70, 4_000, 90_000, 3_000_000)
     ]
-    hashes = [(row, n % 7) for n, row in enumerate(rows)]
+    hashes = [(row, 1_000 * row.entry + n % 7) for n, row in enumerate(rows)]
     for _ in range(1 + repeats):
         store.insert(rows, "first")
         store.insert_hashes(hashes, "first")
@@ -222,6 +222,7 @@ def test_a_block_of_all_entry_tiers_counts_once_in_every_tier_however_often_it_i
             if row.entry <= entry
         }
         assert store.one(f"SELECT count() FROM db.{name}") == len(cells), name
+        assert store.one(f"SELECT uniqCombined64Merge(state) FROM db.{name}") == 7 * (1 + entry), name
     assert store.rows("SELECT topic, block_from, block_to, rows, points FROM db.blocks ORDER BY topic, rows") == [
         ("sg.eu.distinct.v1", 10, 20, len(rows), len(rows)),
         ("sg.eu.rollups.v1", 10, 20, 10, 20),

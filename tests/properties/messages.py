@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -172,9 +173,7 @@ rollup_metrics = st.builds(
     st.lists(names, max_size=3).map(tuple),
     st.sampled_from(TIER_NAMES),
 )
-series_labels = st.builds(
-    SeriesLabels, st.integers(0, (1 << 64) - 1), names, st.dictionaries(names, texts, max_size=3)
-)
+series_labels = st.builds(SeriesLabels, st.integers(0, (1 << 64) - 1), names, st.dictionaries(names, texts, max_size=3))
 raw_ranges = st.builds(RawRange, names, st.integers(0, 65_535), naturals, naturals)
 
 
@@ -253,7 +252,7 @@ def histogram_values(hist: Histograms) -> list[dict[int, int]]:
     """One dictionary per row."""
     bounds = np.cumsum(np.concatenate([[0], hist.per_row.astype(int)])).tolist()
     pairs = list(zip(hist.keys.tolist(), hist.counts.tolist(), strict=True))
-    return [dict(pairs[first:last]) for first, last in zip(bounds, bounds[1:], strict=False)]
+    return [dict(pairs[first:last]) for first, last in pairwise(bounds)]
 
 
 seconds = st.integers(0, (1 << 32) - 1)

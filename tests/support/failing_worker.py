@@ -61,7 +61,8 @@ class FailingWorker(Worker):
 async def main() -> None:
     """Run until SIGTERM."""
     worker = FailingWorker(
-        load(ProcessorSettings, environ=os.environ, known=["store", "database", "block_interval"]), int(os.environ["FAIL_EVERY"])
+        load(ProcessorSettings, environ=os.environ, known=["store", "database", "block_interval"]),
+        int(os.environ["FAIL_EVERY"]),
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     await worker.run()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from streamgauge.processors.policy import CommitPolicy, TimePolicy
+from streamgauge.schemas.kafka_config import client_config
 from streamgauge.schemas.settings import FOR_EVER, Secret, duration_ms, flag, names, pairs, paths, setting, size_bytes
 
 DAY_MS = 86_400_000
@@ -54,9 +55,4 @@ class ProcessorSettings:
 
     def librdkafka(self) -> dict[str, Any]:
         """Settings for confluent-kafka clients."""
-        return {
-            "bootstrap.servers": ",".join(self.brokers),
-            "enable.metrics.push": False,
-            "log_level": 3,
-            **dict(self.kafka),
-        }
+        return client_config(self.brokers, self.kafka, self.kafka_password)
