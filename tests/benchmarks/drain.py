@@ -6,22 +6,16 @@ group are over, and a warm-up has been rolled up, before the measurement begins.
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from streamgauge.schemas.contracts import Contract
 from tests.benchmarks.backlog import Ledger, Record, produce
 from tests.benchmarks.options import BenchmarkFailed
 from tests.benchmarks.processes import held_still, settle, usage
+from tests.benchmarks.regions import PATIENT, region
 from tests.benchmarks.spy import spied
-from tests.support.deployment import Deployment
-
-PATIENT = "120s"
-"""A worker that is held still must keep its partitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,42 +38,22 @@ class Drained:
         return -(-self.messages // max(1, self.commits))
 
 
-@contextlib.contextmanager
-def deployment(bootstrap: str, region: str, contract: Contract | None) -> Iterator[Deployment]:
-    """Topics of a region, no store; ends the parts that were started in it."""
-    with tempfile.TemporaryDirectory(prefix="streamgauge-benchmark-") as directory:
-        settings: dict[str, str] = {}
-        if contract is not None:
-            path = Path(directory) / "contract.json"
-            path.write_bytes(contract.dump())
-            settings["contracts"] = str(path)
-        one = Deployment(bootstrap, Path(directory), region, **settings)
-        made = one.run("topics")
-        if made.returncode:
-            raise BenchmarkFailed(f"the topics of region {region} cannot be made: {made.stderr.decode()[-500:]}")
-        try:
-            yield one
-        finally:
-            for name in list(one.parts):
-                one.end(name)
-
-
 def drain(
     bootstrap: str,
-    region: str,
+    name: str,
     topic: str,
     contract: Contract | None,
     warm: Sequence[Record],
     load: Sequence[Record],
     profile: bool = False,
 ) -> Drained:
-    """Start a worker in a region of its own, warm it up, and measure how it drains `load`.
+    """Start a worker in the region `name`, warm it up, and measure how it drains `load`.
 
     With `profile` it is also sampled, which makes it dearer.
     """
-    with deployment(bootstrap, region, contract) as parts:
+    with region(bootstrap, name, () if contract is None else (contract,)) as parts:
         part = parts.start_worker(session_timeout=PATIENT)
-        ledger = Ledger(bootstrap, region)
+        ledger = Ledger(bootstrap, name)
         try:
 
             def alive() -> bool:

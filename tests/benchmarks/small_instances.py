@@ -76,4 +76,6 @@ def run(options: Options) -> Iterator[Figure]:
     yield Figure(case, "instances a core at a flush each 10 s", 10e6 / cpu, "")
     yield Figure(case, "peak memory", drained.peak_bytes / MIB, "MiB")
     if options.profile:
-        print(f"the worker\n{drained.profile}\n\nadding and outputs alone\n{hot_spots(parts, None, drained.per_commit)}")
+        print(
+            f"the worker\n{drained.profile}\n\nadding and outputs alone\n{hot_spots(parts, None, drained.per_commit)}"
+        )

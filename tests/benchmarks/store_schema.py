@@ -10,7 +10,7 @@ import io
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +80,7 @@ class Block:
 
     data: bytes
     rows: int
+    points: int
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def live_block(second: int, series: int, case: Case) -> Block:
             "max": np.exp(scale + 0.7),
             "last_ms": np.zeros(rows, np.int64),
             "last": np.zeros(rows),
-            "hist": packed if case.histogram else pl.Series([[]] * rows, dtype=pl.List(pl.UInt64)),
+            "hist": packed if case.histogram else packed.list.head(0),
             "topic": pl.repeat("sg.eu.rollups.v1", rows, eager=True),
             "partition": np.zeros(rows, np.uint16),
             "block_from": np.full(rows, second, np.uint64),
@@ -139,7 +140,7 @@ def live_block(second: int, series: int, case: Case) -> Block:
     )
     buffer = io.BytesIO()
     frame.write_ipc_stream(buffer, compat_level=pl.CompatLevel.oldest())
-    return Block(buffer.getvalue(), rows)
+    return Block(buffer.getvalue(), rows, int(count.sum()))
 
 
 def replaced(script: Script, old: str, new: str, tiers: Sequence[int] = range(4)) -> Script:
@@ -171,7 +172,7 @@ def chained(script: Script) -> Script:
             links = (
                 statement.replace("_feed TO", "_link TO").replace(UNPACKED, "hist").replace("(last_ms, last) AS", "")
             )
-            out.append(links.split("FROM ")[0].replace("    last,", "    last,") + f"FROM {before}")
+            out.append(links.split("FROM ")[0] + f"FROM {before}")
     return out
 
 
@@ -248,7 +249,7 @@ CASES = (
 
 
 @contextmanager
-def engine() -> Iterator[Engine]:
+def engine() -> Generator[Engine]:
     """An engine in a directory of its own."""
     with tempfile.TemporaryDirectory() as path:
         opened = Engine(path)
@@ -270,7 +271,8 @@ def tiers_of(store: Engine) -> list[tuple[str, int, int, float]]:
     """Table, rows, parts and bytes a row of every tier."""
     rows = store.run(
         "SELECT table, sum(rows), count(), sum(data_compressed_bytes) / sum(rows) FROM system.parts"
-        f" WHERE active AND database = '{DATABASE}' GROUP BY table ORDER BY min(indexOf({list(TIER_NAMES)}, splitByChar('_', table)[2]))"
+        f" WHERE active AND database = '{DATABASE}' AND startsWith(table, 'rollups') GROUP BY table"
+        f" ORDER BY indexOf({list(TIER_NAMES)}, splitByChar('_', table)[2])"
     )
     cells = [line.split("\t") for line in rows.splitlines()]
     return [(name, int(count), int(parts), float(size)) for name, count, parts, size in cells]
@@ -287,6 +289,12 @@ def feed(store: Engine, case: Case, blocks: Sequence[Block]) -> tuple[float, flo
         store.insert(f"{DATABASE}.rollups_landing", block.data, str(n), optimize_on_insert=case.merged_at_insert)
     inserted = cpu() - start
     parts = sum(one[2] for one in tiers_of(store))
+    points, held = (
+        sum(block.points for block in blocks),
+        int(store.run(f"SELECT sum(count) FROM {DATABASE}.rollups_1d")),
+    )
+    if held != points:
+        raise BenchmarkFailed(f"{case.name}: {held} of {points} points reached rollups_1d")
     start = cpu()
     for tier in TIER_NAMES:
         store.run(f"SYSTEM START MERGES {DATABASE}.rollups_{tier}")
@@ -300,7 +308,8 @@ def bare(store: Engine, blocks: Sequence[Block]) -> float:
     """CPU µs a row of the same blocks into one plain table."""
     prepare(store)
     columns = store.run(
-        f"SELECT concat(name, ' ', type) FROM system.columns WHERE database = '{DATABASE}' AND table = 'rollups_landing' FORMAT TSVRaw"
+        f"SELECT concat(name, ' ', type) FROM system.columns WHERE database = '{DATABASE}'"
+        " AND table = 'rollups_landing' FORMAT TSVRaw"
     )
     store.run(f"CREATE TABLE {DATABASE}.plain ({', '.join(columns.splitlines())}) ENGINE = MergeTree ORDER BY ({KEY})")
     store.run(f"SYSTEM STOP MERGES {DATABASE}.plain")

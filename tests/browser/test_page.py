@@ -8,8 +8,9 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -120,7 +121,7 @@ class Served:
 
     def open(self, query: str = "") -> None:
         for kind in ("browser", "performance"):
-            self.driver.get_log(kind)  # what an earlier page said
+            self.log(kind)  # what an earlier page said
         self.driver.get(f"{self.page.address}/{query}")
 
     def find(self, selector: str) -> WebElement:
@@ -153,9 +154,13 @@ class Served:
             )
         )
 
+    def log(self, kind: str) -> list[dict[str, Any]]:
+        """What the browser said since it was asked last."""
+        return cast("Any", self.driver).get_log(kind)  # type: ignore[no-any-return]  # selenium does not say
+
     def hosts(self) -> set[str]:
         """Hosts of all requests that the browser made since `open`."""
-        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        messages = [json.loads(entry["message"])["message"] for entry in self.log("performance")]
         urls = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
         return {urlsplit(url).hostname or "" for url in urls if url.startswith(("http", "ws", "ftp"))}
 
@@ -218,7 +223,7 @@ CHARTS = [one.id for one in board(Look(), "db")]
 def test_every_chart_is_drawn_with_the_numbers_of_the_store(served: Served) -> None:
     served.open()
     for chart in CHARTS:
-        served.wait(lambda chart=chart: served.drawn(chart))
+        served.wait(partial(served.drawn, chart))
         assert all(value != "–" for value in served.texts(f"[data-chart='{chart}'] .legend output"))
     errors = served.texts("[data-chart='errors'] .legend button")
     assert errors == ["ap-southeast-2 8 %", "eu-central-1 0 %", "us-east-1 0 %"]
@@ -234,7 +239,7 @@ def test_the_browser_reports_no_error_and_asks_nobody_else(served: Served) -> No
     served.wait(lambda: served.drawn("customers"))
     rounds = len(served.asked)
     served.wait(lambda: len(served.asked) > rounds)  # it goes on asking
-    assert served.driver.get_log("browser") == []
+    assert served.log("browser") == []
     assert served.hosts() == {"127.0.0.1"}
 
 

@@ -125,7 +125,8 @@ def metrics(draw: st.DrawFn) -> Metrics:
     for _ in range(draw(st.integers(1, 5))):
         which = draw(st.integers(0, len(declared) - 1))
         size = len(declared[which].labels)
-        series.append((which, *draw(st.lists(texts, min_size=size, max_size=size))))
+        values = tuple(draw(st.lists(texts, min_size=size, max_size=size)))
+        series.append((which, *values))
     first = draw(st.integers(1, MAX_INSTANT_MS - (1 << 32)))
     instants = st.integers(first, first + (1 << 32) - 1)
     points: list[Point] = []
@@ -240,7 +241,7 @@ def rollup_messages(draw: st.DrawFn) -> RollupMessage:
 
 def row_values(rows: RollupRows | DistinctRows, metrics: tuple[RollupMetric, ...]) -> list[tuple[Any, ...]]:
     """Rows as plain values, with their metric instead of its index, and the histogram as a dictionary."""
-    which = [metrics[index] for index in rows.metric.tolist()]
+    which = [metrics[int(index)] for index in rows.metric]
     columns = [rows.series_id, rows.entry, rows.window]
     if isinstance(rows, DistinctRows):
         return list(zip(which, *(one.tolist() for one in (*columns, rows.hash)), strict=True))

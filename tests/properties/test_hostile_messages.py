@@ -257,8 +257,18 @@ def holder(body: Any, path: Path) -> Any:
 
 ODD_SCALARS = (None, True, False, 0, -1, 1, 1.5, 3, 255, 1 << 31, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, 1e30, -1e300)
 ODD_TEXTS = ("", MARKER, "\0", "AAAA", "AAAAAAAAAAA=", "é", "10s", "gauge")
-ODD_SHAPES = ([], {}, [[]], [None], [MARKER, MARKER], [0, 0, 0], {MARKER: MARKER}, {"u1": "AA=="}, {"d": [], "i": ""})
-odd_values = st.sampled_from((*ODD_SCALARS, *ODD_TEXTS, *ODD_SHAPES)).map(deepcopy)
+ODD_SHAPES: tuple[Any, ...] = (
+    [],
+    {},
+    [[]],
+    [None],
+    [MARKER, MARKER],
+    [0, 0, 0],
+    {MARKER: MARKER},
+    {"u1": "AA=="},
+    {"d": [], "i": ""},
+)
+odd_values: st.SearchStrategy[Any] = st.sampled_from((*ODD_SCALARS, *ODD_TEXTS, *ODD_SHAPES)).map(deepcopy)
 ODD_BYTES = {
     "NaN": np.array([np.nan], "<f8").tobytes(),
     "infinity": np.array([np.inf], "<f8").tobytes(),
@@ -270,7 +280,10 @@ ODD_BYTES = {
 
 def repacked(draw: st.DrawFn, text: str) -> str:
     """A packed column with something else in it."""
-    data = bytearray(base64.b64decode(text))
+    try:
+        data = bytearray(base64.b64decode(text))
+    except ValueError:  # spoilt before
+        data = bytearray(text.encode())
     how = draw(st.sampled_from(["flip", "cut", "grow", "fill", "place", "spoil"]))
     at = draw(st.integers(0, max(0, len(data) - 1)))
     if how == "flip" and data:
@@ -295,18 +308,19 @@ def rewritten(draw: st.DrawFn, valid: bytes) -> bytes:
     for _ in range(draw(st.integers(1, 3))):
         path = draw(st.sampled_from(places(body) or [("v",)]))
         inside, step = holder(body, path), path[-1]
+        named = isinstance(step, str)
         how = draw(st.sampled_from(["remove", "rename", "replace", "repack", "repack", "nudge", "repeat"]))
-        value = inside.get(step) if isinstance(inside, dict) else inside[step]
-        if how == "remove":
-            inside.pop(step, None) if isinstance(inside, dict) else inside.pop(step)
-        elif how == "rename" and isinstance(inside, dict):
-            inside[draw(st.sampled_from([MARKER, "\0", "", f"{step}\0"]))] = inside.pop(step)
-        elif how == "repack" and step in PACKED and isinstance(value, str):
+        value: Any = inside.get(step) if named else inside[step]
+        if how == "remove" and value is not None:
+            del inside[step]
+        elif how == "rename" and named:
+            inside[draw(st.sampled_from([MARKER, "\0", "", f"{step}\0"]))] = inside.pop(step, None)
+        elif how == "repack" and step in PACKED and type(value) is str:
             inside[step] = repacked(draw, value)
         elif how == "nudge" and type(value) is int:
             inside[step] = value + draw(st.sampled_from([-1, 1, 1 << 16, -value - 1, 1 << 41]))
-        elif how == "repeat" and isinstance(value, list):
-            inside[step] = [*value, *value]
+        elif how == "repeat" and type(value) is list:
+            inside[step] = value * 2
         else:
             inside[step] = draw(odd_values)
     return json.dumps(body).encode()

@@ -115,6 +115,7 @@ def load_class(name: str) -> Any:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--name", default="", help="Name of the event (default: the file's name).")
 @click.option("--time", default="", metavar="COLUMN", help="Column of the event's time.")
+@click.option("--time-format", default="", metavar="FORMAT", help="How texts in --time are written (strftime's words).")
 @click.option("--dimension", multiple=True, metavar="COLUMNS", help="Columns to group by.")
 @click.option("--measure", multiple=True, metavar="COLUMNS", help="Columns of numbers to sum up.")
 @click.option("--unique", multiple=True, metavar="COLUMNS", help="Columns to count distinct, under a pseudonym.")
@@ -131,6 +132,7 @@ def infer_command(
     file: Path,
     name: str,
     time: str,
+    time_format: str,
     dimension: tuple[str, ...],
     measure: tuple[str, ...],
     unique: tuple[str, ...],
@@ -158,9 +160,9 @@ def infer_command(
         "dropped": split_names(dropped),
     }
     data = open_data(file, missing or None)
-    wish = Wish(name or file.name.split(".")[0], time, kinds, owner, granularity, close_values)
+    wish = Wish(name or file.name.split(".")[0], time, kinds, owner, granularity, close_values, time_format)
     data.need(column for column in (time, *(one for names in kinds.values() for one in names)) if column)
-    found = infer(profile(data), wish)
+    found = infer(profile(data, time, time_format), wish)
     if data.missing:
         note(
             f"{file.name}: {', '.join(map(repr, data.missing))} stands for a missing value, as in its columns of numbers"

@@ -110,13 +110,14 @@ def open_for(file: Path, contract: Contract, missing: Sequence[str] = ()) -> tup
         )
     data = open_data(file, missing or None)
     sent = {name: one for name, one in contract.fields.items() if one.kind in SENT_KINDS}
-    data.need([contract.time, *(name for name, one in sent.items() if not one.optional or name in data.columns)])
+    named = {contract.column(name): one for name, one in sent.items()}
+    data.need([contract.time, *(column for column, one in named.items() if not one.optional or column in data.columns)])
     if data.missing and not missing:
         words = ", ".join(repr(word) for word in data.missing)
         note(
             f"{file.name}: {words} stands for a missing value here, as in its columns of numbers (--missing overrides)"
         )
-    return data, [contract.time, *sent]
+    return data, [contract.time, *named]
 
 
 def _sender(settings: ConsoleSettings, group: str, dry_run: bool, check: Check) -> tuple[Sender, int]:

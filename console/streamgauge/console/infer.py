@@ -79,6 +79,7 @@ class Profile:
     numbers: bool = True
     booleans: bool = True
     times: bool = True
+    time_format: str = ""
     distinct: set[str] = field(default_factory=set[str])
 
     @property
@@ -101,7 +102,7 @@ class Profile:
         self.integers &= values.len() == 0 or _whole(values, texts)
         self.numbers &= values.dtype != pl.Boolean and not values.cast(pl.Float64, strict=False).null_count()
         self.booleans &= not canonical(values, "boolean").null_count()
-        self.times &= not instants_ms(values).null_count()
+        self.times &= not instants_ms(values, self.time_format).null_count()
         suspicious = texts.str.contains(PERSONAL_VALUES).sum()
         self.personal = self.personal or suspicious > PERSONAL_SHARE * values.len()
         if not self.many:
@@ -128,6 +129,7 @@ class Wish:
     owner: str = ""
     granularity: str = "10s"
     close_values: bool = False
+    time_format: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +142,11 @@ class Inferred:
     notes: tuple[str, ...]
 
 
-def profile(data: DataFile) -> dict[str, Profile]:
-    """A profile of every column that holds single values, over the whole file."""
+def profile(data: DataFile, time: str = "", time_format: str = "") -> dict[str, Profile]:
+    """A profile of every column that holds single values, over the whole file; column `time` has times of this format."""
     found = {name: Profile(name) for name in data.columns if name not in data.nested}
+    if time in found:
+        found[time].time_format = time_format
     for part in data.slices(list(found)):
         for name in part.frame.columns:
             found[name].add(part.frame[name])
@@ -163,18 +167,46 @@ def infer(profiles: Mapping[str, Profile], wish: Wish) -> Inferred:
     if not wish.time:
         notes.append(f"guessed: --time {time}")
     if not profiles[time].times:
-        raise InputError(f"--time {time}: some of its values are not times (ISO 8601, or a number since 1970)")
+        raise InputError(
+            f"--time {time}: some of its values are not times (ISO 8601, or a number since 1970)."
+            " Say how they are written, for instance --time-format '%d.%m.%Y %H:%M'"
+        )
     kinds = dict(wish.kinds)
     if not any(kinds.get(kind) for kind in ("dimension", "measure", "unique")):
         taken = {time, *named}
         kinds |= guess_kinds([one for name, one in profiles.items() if name not in taken])
         notes += [f"guessed: --{kind} {','.join(names)}" for kind, names in kinds.items() if names]
-    fields = {name: _field(profiles[name], kind, wish.close_values) for kind in kinds for name in kinds[kind]}
-    contract = Contract(wish.name, 1, fields, owner=wish.owner, granularity=wish.granularity, time=time)
+    columns = [(column, kind) for kind in kinds for column in kinds[kind]]
+    names = field_names([column for column, _ in columns])
+    fields = {
+        names[column]: _field(profiles[column], names[column], kind, wish.close_values) for column, kind in columns
+    }
+    notes += [f"column {column!r} becomes the field {name}" for column, name in names.items() if name != column]
+    contract = Contract(
+        wish.name, 1, fields, owner=wish.owner, granularity=wish.granularity, time=time, time_format=wish.time_format
+    )
     if problems := contract.problems():
-        raise ContractError("\n".join(f"{problem} (rename it in the file)" for problem in problems))
-    left = tuple(name for name in profiles if name not in fields and name != time)
+        raise ContractError("\n".join(problems))
+    left = tuple(name for name in profiles if name not in names and name != time)
     return Inferred(contract, left, tuple(_warnings(profiles, contract)), tuple(notes))
+
+
+def field_names(columns: Sequence[str]) -> dict[str, str]:
+    """A field's name for each column: its own where that is a name and free, else what is left of it in snake_case."""
+    names: dict[str, str] = {}
+    for column in columns:
+        name = column
+        if not (name.isidentifier() and name.isascii()):
+            name = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_") or "field"
+            name = f"field_{name}" if name[0].isdigit() else name
+        if name in RESERVED_COLUMNS:
+            name = f"{name}_value"
+        base, number = name, 1
+        while name in names.values():
+            number += 1
+            name = f"{base}_{number}"
+        names[column] = name
+    return names
 
 
 def guess_time(profiles: Iterable[Profile]) -> str:
@@ -192,8 +224,7 @@ def guess_kinds(profiles: Sequence[Profile]) -> dict[str, tuple[str, ...]]:
     """Kinds for columns that nobody named. What looks personal, or is unclear, is left out."""
     kinds: dict[str, list[str]] = {"dimension": [], "measure": [], "unique": []}
     for one in profiles:
-        usable = one.name.isidentifier() and one.name.isascii() and one.name not in RESERVED_COLUMNS
-        if not usable or looks_personal(one) or one.rows == one.missing:
+        if looks_personal(one) or one.rows == one.missing:
             continue
         if one.numbers and not one.booleans:
             # numbers that only say when, or which one, mean nothing when they are added up
@@ -236,8 +267,9 @@ def _check_names(names: Sequence[str], profiles: Mapping[str, Profile]) -> None:
         raise InputError(f"named twice: {', '.join(twice)}; a column is one thing")
 
 
-def _field(one: Profile, kind: str, close_values: bool) -> Field:
-    found = Field(kind, one.type_of(kind), optional=one.missing > 0 and kind != "idempotency_key")
+def _field(one: Profile, name: str, kind: str, close_values: bool) -> Field:
+    optional = one.missing > 0 and kind != "idempotency_key"
+    found = Field(kind, one.type_of(kind), optional=optional, column="" if name == one.name else one.name)
     if close_values and kind == "dimension" and 0 < len(one.distinct) <= MAX_CLOSED:
         return replace(found, values=tuple(sorted(one.distinct)))
     return found
@@ -245,7 +277,7 @@ def _field(one: Profile, kind: str, close_values: bool) -> Field:
 
 def _warnings(profiles: Mapping[str, Profile], contract: Contract) -> Iterable[str]:
     for name in contract.of_kind("dimension"):
-        one = profiles[name]
+        one = profiles[contract.column(name)]
         if one.many:
             yield (
                 f"dimension {name} has more than {MAX_DISTINCT:,} values; each is a series of its own. "
@@ -254,10 +286,10 @@ def _warnings(profiles: Mapping[str, Profile], contract: Contract) -> Iterable[s
         if looks_personal(one):
             yield f"dimension {name} looks like personal data; to count people use --unique {name}, else leave it out"
     for name in contract.of_kind("measure"):
-        if looks_personal(profiles[name]):
+        if looks_personal(profiles[contract.column(name)]):
             yield f"measure {name} looks like personal data"
     for name in contract.of_kind("idempotency_key"):
-        if profiles[name].missing:
-            yield f"idempotency key {name} is missing in {profiles[name].missing:,} rows; they will be refused"
+        if profiles[contract.column(name)].missing:
+            yield f"idempotency key {name} is missing in {profiles[contract.column(name)].missing:,} rows; they will be refused"
     if profiles[contract.time].missing:
         yield f"time {contract.time} is missing in {profiles[contract.time].missing:,} rows; they will be refused"

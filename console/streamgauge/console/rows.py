@@ -140,14 +140,14 @@ def read_rows(frame: pl.DataFrame, contract: Contract, broken: tuple[int, ...] =
     unreadable[list(broken)] = True
     sieve.refuse(unreadable, "unreadable_row", "")
     given = _column(frame, contract.time)
-    instants = instants_ms(given)
+    instants = instants_ms(given, contract.time_format)
     sieve.refuse(_mask(given.is_null()), "missing_value", contract.time)
     sieve.refuse(_mask(instants.is_null()), "bad_time", contract.time)
     columns: dict[str, Texts | Amounts] = {}
     for name, field in contract.fields.items():
         if field.kind in SENT_KINDS:
             read = _amounts if field.kind == "measure" else _texts
-            columns[name] = read(_column(frame, name), name, field, sieve)
+            columns[name] = read(_column(frame, contract.column(name)), name, field, sieve)
     rows = Rows(instants.fill_null(0).to_numpy().astype(np.int64), columns)
     return (rows if sieve.good.all() else rows.take(np.flatnonzero(sieve.good))), sieve.refused
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streamgauge.processors.admission import BAD_VALUE, LARGEST, Admitted, admit
+from streamgauge.processors.admission import BAD_VALUE, Admitted, admit
 from streamgauge.processors.event_table import EventTable, TableRollup, event_metrics
 from streamgauge.processors.metric_table import MetricTable
 from streamgauge.processors.policy import TimePolicy
@@ -26,7 +26,6 @@ from streamgauge.schemas.rollups import RollupMetric
 from streamgauge.schemas.windows import TIERS, tier_index
 
 UNKNOWN_CONTRACT = "unknown_contract"
-MAX_COUNT = 1 << 53
 ContractKey = tuple[str, int]
 Contracts = Mapping[ContractKey, Contract]
 
@@ -76,8 +75,7 @@ class Accumulator:
         try:
             batch = decode(value, self.tools.max_message_bytes)
             if isinstance(batch, MetricBatch):
-                rows = len(batch.windows)
-                _check_sizes(batch)
+                rows = int(batch.count.sum())
                 self._add_metrics(batch, offset, now_ms)
             else:
                 rows, event = len(batch.times), batch.event
@@ -226,16 +224,6 @@ class Accumulator:
         if self.metrics.metrics:
             rollups.append((list(self.metrics.metrics), [], self.metrics.roll_up(index)))
         return rollups
-
-
-def _check_sizes(batch: MetricBatch) -> None:
-    """Refuse numbers with which sums of 64 bits would overflow."""
-    numbers = (batch.sum, batch.min, batch.max, batch.last)
-    counts = (batch.count, batch.buckets[2]) if batch.buckets else (batch.count,)
-    if any(max(column.max(), -column.min()) > LARGEST for column in numbers) or any(
-        column.sum(dtype=np.float64) > MAX_COUNT for column in counts
-    ):
-        raise Refused(BAD_VALUE, "a number is too large")
 
 
 def _points(batch: EventBatch, contract: Contract, mask: Array) -> int:

@@ -14,15 +14,13 @@ from streamgauge.schemas.decoding import EventBatch
 from streamgauge.schemas.errors import Refused
 
 BAD_VALUE, MISSING_FIELD, WRONG_TYPE = "bad_value", "missing_field", "wrong_type"
-LARGEST = 2.0**512
-"""Numbers beyond the outermost bucket of a histogram are a mistake; without them no sum can leave the finite numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """The clean columns of a batch: dictionaries hold clean values (hashes for unique fields), one index per row.
 
-    `bad` marks rows with a value outside a closed set or beyond `LARGEST`, or is None.
+    `bad` marks rows with a value outside a closed set, or is None.
     """
 
     dimensions: dict[str, tuple[list[str], Array]]
@@ -61,13 +59,13 @@ def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: Dis
         elif declared.kind == "unique":
             column = _strings(column, name)
             hashes = hasher.hashes(f"{contract.name}.{name}", tenant, column.dictionary)
-            admitted.scrubbed["pseudonym"] += n
+            if len(hashes) > 1 or hashes[0]:
+                admitted.scrubbed["pseudonym"] += int(np.count_nonzero(hashes[column.index]))
             admitted.uniques[name] = (hashes, column.index)
         elif declared.kind == "measure":
             if not isinstance(column, Numbers):
                 raise Refused(WRONG_TYPE, name)
             admitted.measures[name] = column
-            bad = _beyond(column.values, bad)
         elif declared.kind == "dropped":
             admitted.scrubbed["dropped"] += n
     for name in batch.fields.keys() - contract.fields.keys():
@@ -87,11 +85,4 @@ def _outside(column: Strings, values: tuple[str, ...], optional: bool, bad: Arra
     if not wrong.any():
         return bad
     rows = wrong[column.index]
-    return rows if bad is None else bad | rows
-
-
-def _beyond(values: Array, bad: Array | None) -> Array | None:
-    if values.max() <= LARGEST and values.min() >= -LARGEST:
-        return bad
-    rows = np.abs(values) > LARGEST
     return rows if bad is None else bad | rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamgauge.schemas.columns import Array
+from streamgauge.schemas.columns import Array, saturated
 from streamgauge.schemas.histogram import KEY_OFFSET, MAX_INDEX, PER_DOUBLING
 from streamgauge.schemas.rollups import Histograms
 
@@ -95,7 +95,7 @@ class Summary:
 
 
 def summarise(keys: Array, values: Array) -> Summary:
-    """Count, sum, extremes and histogram of `values` by key, with one sort."""
+    """Count, sum, extremes and histogram of `values` by key, with one sort. A sum beyond all doubles stays at their end."""
     composite = (keys << 16) | (buckets_of(values) + (1 << 15))
     order = np.argsort(composite)
     ordered = composite[order]
@@ -105,10 +105,12 @@ def summarise(keys: Array, values: Array) -> Summary:
     cell_of_bucket = bucket_keys >> 16
     cell_starts = edges(cell_of_bucket)
     starts = hist_starts[cell_starts]
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = saturated(np.add.reduceat(by_value, starts))
     return Summary(
         cell_of_bucket[cell_starts],
         run_lengths(starts, len(ordered)),
-        np.add.reduceat(by_value, starts),
+        sums,
         np.minimum.reduceat(by_value, starts),
         np.maximum.reduceat(by_value, starts),
         Histograms(

@@ -53,10 +53,10 @@ class Partition:
         self._position = Position(0)
         self._committed = 0
         self._since_ms = 0
-        self._held = False
-        self._seek_failed = False
-        self._missed_ms: dict[ContractKey, int] = {}
+        self._behind = False
+        self._sought_ms = 0
         self._asked_ms = 0
+        self._missed_ms: dict[ContractKey, int] = {}
         self._committing = asyncio.Lock()
         self._ready = asyncio.Event()
         self._closed = False
@@ -81,7 +81,7 @@ class Partition:
                 self._series.forget()
                 self._position = Position(start, sought=start)
                 self._committed = start
-                self._held = False
+                self._behind = False
                 await self._around.seek(self.place.topic, self.place.partition, start)
             except PositionLost:
                 raise
@@ -119,14 +119,15 @@ class Partition:
         if verdict is Verdict.SEEN or self._closed:
             return
         if verdict is Verdict.WAIT:
+            self._behind = True
             await self._check_hole()
             return
         if verdict is Verdict.SEEK:
             await self._seek_back()
             return
         now = self._around.now_ms()
-        self._held = not self._accumulator.add(offset, value, self._around.contracts(), now, self._hold)
-        if self._held:
+        self._behind = not self._accumulator.add(offset, value, self._around.contracts(), now, self._hold)
+        if self._behind:  # its contract is not known yet
             return
         if self._accumulator.messages == 1:
             self._since_ms = now
@@ -143,27 +144,27 @@ class Partition:
         return now - self._missed_ms.setdefault(wanted, now) < self._around.contract_wait_ms
 
     async def _seek_back(self) -> None:
-        """Have the next message delivered again. A seek that fails is repeated by `tick`, even if no message comes."""
+        """Have the next message delivered again. A seek that fails or gets lost is repeated by `tick`."""
         position = self._position
         position.sought = position.next
+        self._behind, self._sought_ms = True, self._around.now_ms()
         try:
             await self._around.seek(self.place.topic, self.place.partition, position.next)
-            self._seek_failed = False
         except Exception as error:
-            self._seek_failed = True
             log.warning("%s/%s cannot seek to offset %d: %r", *self._where(), position.next, error)
 
     async def _check_hole(self) -> None:
         """A higher offset after the seek: usually buffered before it. If the log starts above, offsets are gone."""
-        if self._held or not self._may_ask():
+        now = self._around.now_ms()
+        if now - self._asked_ms < 1_000:
             return
+        self._asked_ms = now
         try:
             start = await self._around.broker.log_start(self.place.topic, self.place.partition)
         except Exception as error:
             log.warning("%s/%s: where the log starts is not known: %r", *self._where(), error)
             return
         if start <= self._position.next:
-            await self._seek_back()  # a seek gets lost when the group rebalances
             return
         await self.commit()
         async with self._committing:
@@ -186,18 +187,10 @@ class Partition:
                 self._position = Position(start)
                 await self._seek_back()
 
-    def _may_ask(self) -> bool:
-        """At most one question a second to the broker about a partition that does not move."""
-        now = self._around.now_ms()
-        if now - self._asked_ms < 1_000:
-            return False
-        self._asked_ms = now
-        return True
-
     async def tick(self) -> None:
-        """Commit if it is due; ask again for a message that waits for its contract, or was not sought."""
+        """Commit if it is due; once a second ask again for a message that waits for its contract or does not come."""
         now = self._around.now_ms()
-        if self._ready.is_set() and (self._held or self._seek_failed) and self._may_ask():
+        if self._ready.is_set() and self._behind and now - self._sought_ms >= 1_000:
             await self._seek_back()
         if self._around.commit_policy.due(self._accumulator.messages, self._since_ms, now):
             await self.commit()

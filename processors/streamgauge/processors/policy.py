@@ -11,13 +11,11 @@ from streamgauge.schemas.settings import FOR_EVER
 from streamgauge.schemas.windows import TIERS
 
 TOO_OLD, IN_THE_FUTURE, EXPIRED = "too_old", "in_the_future", "expired"
-LAST_MS = (1 << 32) * 1000 - 1
-"""Windows are kept as 32-bit seconds: until February 2106."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimePolicy:
-    """`max_age_ms` and `max_future_ms` bound event times around now, except of batches marked backfill; `LAST_MS` bounds all.
+    """`max_age_ms` and `max_future_ms` bound event times around now (batches marked backfill are exempt), or are `FOR_EVER`.
     `retention_ms` per tier, `FOR_EVER` for no end: what a tier would drop at once enters at the next coarser one."""
 
     max_age_ms: int = 7 * 86_400_000
@@ -30,10 +28,8 @@ class TimePolicy:
         low, high = int(times.min()), int(times.max())
         if not backfill and self.max_age_ms != FOR_EVER and low < now_ms - self.max_age_ms:
             masks[TOO_OLD] = times < now_ms - self.max_age_ms
-        unbounded = backfill or self.max_future_ms == FOR_EVER
-        latest = LAST_MS if unbounded else min(now_ms + self.max_future_ms, LAST_MS)
-        if high > latest:
-            masks[IN_THE_FUTURE] = times > latest
+        if not backfill and self.max_future_ms != FOR_EVER and high > now_ms + self.max_future_ms:
+            masks[IN_THE_FUTURE] = times > now_ms + self.max_future_ms
         if (oldest := self._oldest(now_ms)) is not None and low < oldest:
             expired = times < oldest
             masks[EXPIRED] = expired & ~masks[TOO_OLD] if TOO_OLD in masks else expired

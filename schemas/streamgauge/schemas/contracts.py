@@ -29,7 +29,7 @@ class Field:
 
     A dimension becomes a label, a measure a metric of its own, a unique field is counted distinct through a keyed
     pseudonym, an idempotency key recognises repeats, a dropped field never leaves the process. `values` closes the set
-    of a dimension's values (empty: open).
+    of a dimension's values (empty: open). `column` is the field's name in data files, where that is another one.
     """
 
     kind: str
@@ -38,6 +38,7 @@ class Field:
     values: tuple[str, ...] = ()
     optional: bool = False
     description: str = ""
+    column: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,13 @@ class Contract:
     retention: str = ""
     granularity: str = "10s"
     time: str = ""
+    time_format: str = ""
     description: str = ""
     examples: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def column(self, name: str) -> str:
+        """What the field `name` is called in data files."""
+        return self.fields[name].column or name
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
         """Names of the fields of one kind, in declared order."""
@@ -90,7 +96,7 @@ class Contract:
     def json(self) -> Json:
         """As a JSON object, without what stands at its default."""
         body: Json = {"name": self.name, "version": self.version}
-        for key in ("owner", "purpose", "retention", "granularity", "time", "description"):
+        for key in ("owner", "purpose", "retention", "granularity", "time", "time_format", "description"):
             if value := getattr(self, key):
                 body[key] = value
         body["fields"] = {name: _field_json(one) for name, one in self.fields.items()}
@@ -123,6 +129,8 @@ def _field_json(one: Field) -> Json:
         body["optional"] = True
     if one.description:
         body["description"] = one.description
+    if one.column:
+        body["column"] = one.column
     return body
 
 
@@ -155,9 +163,9 @@ def _repeated(keys: Iterable[str]) -> list[str]:
     return [key for key, times in Counter(keys).items() if times > 1]
 
 
-_TEXTS = ("owner", "purpose", "retention", "granularity", "time", "description")
+_TEXTS = ("owner", "purpose", "retention", "granularity", "time", "time_format", "description")
 _KEYS = {"name", "version", "fields", "examples", *_TEXTS}
-_FIELD_TEXTS = ("type", "unit", "description")
+_FIELD_TEXTS = ("type", "unit", "description", "column")
 _FIELD_KEYS = {"kind", "values", "optional", *_FIELD_TEXTS}
 _JSON_NAMES: dict[type[Any], str] = {
     str: "a text",

@@ -5,41 +5,28 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Callable, Sequence
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streamgauge.schemas.contract_topic import ContractFeed
 from streamgauge.schemas.contracts import load_contracts
 from streamgauge.schemas.errors import BrokerUnavailable, PositionLost
-from streamgauge.schemas.ledger import DeadLetter, LedgerEntry
-from streamgauge.schemas.rollups import RollupMessage
 from streamgauge.schemas.topics import STORED_TOPICS
-from streamgauge.sinks.blocks import labels_of, metrics_of, rollup_insert
 from streamgauge.sinks.catalog import Catalog
 from streamgauge.sinks.ddl import table
-from streamgauge.sinks.insertion import (
-    CommitDone,
-    CommitIntent,
-    InsertTable,
-    Operation,
-    Outcome,
-    RetryPolicy,
-    Wait,
-    store_range,
-)
-from streamgauge.sinks.partition import Decoded, Partition
-from streamgauge.sinks.ranges import Place, Range, parse_intent
+from streamgauge.sinks.driver import Commit, Driver, Key
+from streamgauge.sinks.incarnations import Incarnations
+from streamgauge.sinks.insertion import CommitIntent, Outcome
+from streamgauge.sinks.partition import Partition
+from streamgauge.sinks.ranges import Place, parse_intent
 from streamgauge.sinks.settings import SinkSettings
-from streamgauge.sinks.store import Store, error_text, outcome_of
+from streamgauge.sinks.store import MISSING, Store, StoreError, code_of, error_text
+from streamgauge.sinks.threads import Threads
+from streamgauge.sinks.writer import Writer
 
 log = logging.getLogger("streamgauge.sinks")
 
-Key = tuple[str, int]
 FENCED = {
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.ILLEGAL_GENERATION,
@@ -47,53 +34,28 @@ FENCED = {
     KafkaError._ASSIGNMENT_LOST,
     KafkaError._STATE,
 }
-
-
-@dataclass(slots=True)
-class Running:
-    """A block on its way: its inserts by table, its steps, the one that is due, and the thread's answer to it."""
-
-    block: Range
-    inserts: dict[str, Callable[[str], None]]
-    steps: Generator[Operation, Outcome, bool]
-    step: Operation
-    answer: Future[Outcome] | None = None
-    wait_until: float = 0.0
-
-
-@dataclass(slots=True)
-class Owned:
-    """A partition of ours, and the block of it that is on its way."""
-
-    partition: Partition
-    running: Running | None = None
-    preparing: Future[Running] | None = None
-    paused: bool = False
+FINISH_S = 5.0
+TABLES_PAUSE_S = 5.0
 
 
 class Sink:
     """Reads rollups, distinct hashes, ledger and dead letters, and stores them exactly once. Use `run`."""
 
-    def __init__(
-        self,
-        settings: SinkSettings,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, settings: SinkSettings, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
         self.store = Store(settings.address())
-        self._clock = clock
         self._monotonic = monotonic
-        self._policy = settings.block_policy()
-        self._retry = RetryPolicy()
         self._topics = {topic.name(settings.region): topic for topic in STORED_TOPICS}
-        self._incarnations: dict[str, str] = {}
-        self._owned: dict[Key, Owned] = {}
-        self._failure: BaseException | None = None
+        self._incarnations = Incarnations(settings.librdkafka(), self._topics, settings.incarnation)
+        self._paused: set[Key] = set()
+        self._failure: Exception | None = None
         self._stop = threading.Event()
         self._feed = ContractFeed(settings.librdkafka(), settings.region, load_contracts(settings.contracts))
         self._catalog = Catalog(self.store, self._feed.current)
-        self._pool = ThreadPoolExecutor(settings.parallel_inserts, "streamgauge-insert")
+        self._threads = Threads(settings.parallel_inserts, "streamgauge-insert")
+        self._driver = Driver(
+            settings.block_policy(), self.writer().prepare, self._commit, self._threads.submit, monotonic
+        )
         self._consumer = Consumer(
             settings.librdkafka()
             | {
@@ -110,6 +72,10 @@ class Sink:
             }
         )
 
+    def writer(self) -> Writer:
+        """What inserts blocks."""
+        return Writer(self.store, self._catalog)
+
     def stop(self) -> None:
         """Ask `run` to end. Safe from signal handlers."""
         self._stop.set()
@@ -117,106 +83,119 @@ class Sink:
     def run(self) -> None:
         """Work until `stop`. Raises PositionLost, BrokerUnavailable or StoreUnavailable with advice."""
         self.store.check()
-        self._incarnations = self._find_incarnations()
+        self._incarnations.find()
+        self._await_tables()
         self._feed.start()
         self._catalog.load()
         self._consumer.subscribe(
-            list(self._topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+            list(self._topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
         contracts = self._feed.current()
         try:
             while not self._stop.is_set() and self._failure is None:
                 for message in self._consumer.consume(256, 0.05):
                     self._take(message)
-                self._advance(flush=False)
+                self._advance()
+                self._throttle()
                 if self._feed.current() is not contracts:
                     contracts = self._feed.current()
-                    self._pool.submit(self._catalog.refresh)
+                    self._threads.submit(self._catalog.refresh)
             if self._failure is None:
                 self._finish()
         finally:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._driver.forget(self._driver.owned())
+            self._threads.close()
             self._feed.close()
             self._consumer.close()
         if self._failure is not None:
             raise self._failure
 
-    def _now_ms(self) -> int:
-        return int(self._clock() * 1000)
-
-    def _find_incarnations(self) -> dict[str, str]:
-        """The life of each topic: its id, or what the settings say where the broker has none."""
-        if self.settings.incarnation:
-            return dict.fromkeys(self._topics, self.settings.incarnation)
-        admin = AdminClient(self.settings.librdkafka())
-        try:
-            names = TopicCollection(list(self._topics))
-            futures = cast("dict[str, Future[Any]]", admin.describe_topics(names, request_timeout=10))
-            return {name: str(future.result(15).topic_id) for name, future in futures.items()}
-        except KafkaException as error:
-            raise BrokerUnavailable(
-                f"the topics of region {self.settings.region} cannot be described at {','.join(self.settings.brokers)} "
-                f"({error.args[0].str()}); make them with: streamgauge topics"
-            ) from error
+    def _await_tables(self) -> None:
+        """Wait until the store is migrated, or `stop`. Before, nothing could be stored."""
+        query = f"SELECT 1 FROM {table(self.settings.database, 'blocks')} LIMIT 0"  # noqa: S608  # quoted
+        while not self._stop.is_set():
+            try:
+                self.store.query_rows(query)
+            except StoreError as error:
+                if code_of(error) not in MISSING:
+                    raise self.store.unavailable(error) from error
+                log.error("nothing is stored yet, waiting: %s", error_text(error))
+                self._stop.wait(TABLES_PAUSE_S)
+            else:
+                return
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
-            for found in consumer.committed(partitions, timeout=20):
-                key = (found.topic, found.partition)
-                place = Place(self.settings.region, found.topic, self._incarnations[found.topic], found.partition)
-                start = found.offset if found.offset >= 0 else self._first_offset(place)
-                pending = parse_intent(place, start, found.metadata) if found.offset >= 0 else None
-                if pending is not None:
-                    log.info(
-                        "%s/%d: offsets %d-%d are stored again",
-                        found.topic,
-                        found.partition,
-                        pending.start,
-                        pending.end,
-                    )
-                self._owned[key] = Owned(Partition(place, self._topics[found.topic].kind, start, pending))
-            consumer.assign(
-                [TopicPartition(t, p, self._owned[t, p].partition.start) for t, p in self._keys(partitions)]
+            self._incarnations.check({one.topic for one in partitions})
+            starts = [self._own(found) for found in consumer.committed(partitions, timeout=20)]
+            consumer.assign(starts)
+            # a partition that was paused when it was taken away would stay so (seen with librdkafka 2.16)
+            consumer.resume(partitions)
+        except KafkaException as error:
+            self._failure = BrokerUnavailable(
+                f"the offsets of group {self.settings.group} cannot be read ({error.args[0].str()}); "
+                "start again when the brokers answer"
             )
         except Exception as error:  # callbacks must not raise: the loop ends and raises it
             self._failure = error
 
-    def _keys(self, partitions: Sequence[TopicPartition]) -> list[Key]:
-        return [(one.topic, one.partition) for one in partitions]
+    def _own(self, found: TopicPartition) -> TopicPartition:
+        """Take a partition over where its group left it."""
+        if found.error is not None:
+            raise KafkaException(found.error)
+        place = Place(self.settings.region, found.topic, self._incarnations[found.topic], found.partition)
+        committed = found.offset >= 0
+        start = found.offset if committed else self._first_offset(place)
+        pending = parse_intent(place, start, found.metadata) if committed else None
+        if pending is not None:
+            log.info("%s: offsets %d-%d are stored again", place, pending.start, pending.end)
+        else:
+            log.info("%s: stored from offset %d on", place, start)
+        self._driver.own(
+            (found.topic, found.partition), Partition(place, self._topics[found.topic].kind, start, pending)
+        )
+        return TopicPartition(found.topic, found.partition, start)
 
     def _first_offset(self, place: Place) -> int:
         """Where a partition begins that the group has never committed."""
         low, _ = self._consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), timeout=20)
         if self.settings.embedded:
             return low
-        known = self.store.query_rows(
-            "SELECT max(block_to) FROM "  # noqa: S608  # the identifier is quoted, values are bound
-            f"{table(self.settings.database, 'blocks')}"
-            " WHERE region = {region:String} AND topic = {topic:String} AND partition = {partition:UInt16}",
-            {"region": place.region, "topic": place.topic, "partition": place.partition},
-        )[0][0]
+        blocks = table(self.settings.database, "blocks")
+        try:
+            known = self.store.query_rows(
+                f"SELECT max(block_to) FROM {blocks}"  # noqa: S608  # the identifier is quoted, values are bound
+                " WHERE region = {region:String} AND topic = {topic:String} AND partition = {partition:UInt16}",
+                {"region": place.region, "topic": place.topic, "partition": place.partition},
+            )[0][0]
+        except StoreError as error:
+            raise self.store.unavailable(error) from error
         if known:
             raise PositionLost(
-                f"group {self.settings.group} has no committed offset of {place.topic}/{place.partition}, though the store has "
-                f"its blocks up to offset {known}. Reading from the start could count twice. If this is the same topic, set the "
-                f"group's offset to {known} with kafka-consumer-groups --reset-offsets and start again; if the topic was made "
-                "anew, use another database."
+                f"group {self.settings.group} has no committed offset of {place}, though the store has its blocks up to "
+                f"offset {known}. Reading from the start could count twice. If this is the same topic, stop the sinks and set "
+                f"the group's offset to {known} with kafka-consumer-groups --reset-offsets; if it was made anew, set it "
+                "--to-earliest: blocks of the new topic cannot be taken for those of the old one"
             )
         return low
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """Blocks on their way may end within a bounded time; then all is forgotten, and rebuilt by the next owner."""
-        leaving = [self._owned[key] for key in self._keys(partitions) if key in self._owned]
+        keys = [(one.topic, one.partition) for one in partitions]
         deadline = self._monotonic() + self.settings.session_timeout / 2000
-        while (
-            self._failure is None
-            and self._monotonic() < deadline
-            and any(one.running or one.preparing for one in leaving)
-        ):
-            self._advance(flush=False, begin=False)
+        while self._driver.busy(keys, waits=False) and self._failure is None and self._monotonic() < deadline:
+            self._advance(begin=False)
             time.sleep(0.01)
-        for key in self._keys(partitions):
-            self._owned.pop(key, None)
+        self._forget(keys)
+
+    def _lost(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        """Somebody else has them already: nothing of ours can be committed any more."""
+        log.warning("%d partitions are lost: this sink was silent for too long and is fenced", len(partitions))
+        self._forget([(one.topic, one.partition) for one in partitions])
+
+    def _forget(self, keys: Sequence[Key]) -> None:
+        self._driver.forget(keys)
+        self._paused -= set(keys)
 
     def _take(self, message: Message) -> None:
         error = message.error()
@@ -224,132 +203,72 @@ class Sink:
             if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
                 self._failure = PositionLost(
                     f"{message.topic()}/{message.partition()}: {error.str()}. What was not stored yet is gone from the topic "
-                    "(its retention has passed). Nothing was skipped."
+                    "(its retention has passed). Nothing was skipped. Set the group's offset with kafka-consumer-groups "
+                    "--reset-offsets to go on without it"
                 )
             elif error.fatal():
                 self._failure = BrokerUnavailable(error.str())
             return
-        owned = self._owned.get((str(message.topic()), int(message.partition() or 0)))
         value, offset = message.value(), message.offset()
-        if owned is not None and offset is not None:
-            owned.partition.offer(offset, value if isinstance(value, bytes) else b"", self._now_ms())
+        if offset is not None:
+            key = (str(message.topic()), int(message.partition() or 0))
+            self._driver.offer(key, offset, value if isinstance(value, bytes) else b"", message.timestamp()[1])
 
-    def _advance(self, flush: bool, begin: bool = True) -> None:
-        """Carry every block one step further. Commits of all partitions go together, and only from this thread:
-        concurrent synchronous commits of one consumer hang (measured with librdkafka 2.16)."""
+    def _advance(self, flush: bool = False, begin: bool = True) -> None:
         try:
-            for key, owned in self._owned.items():
-                if begin and owned.running is None and owned.preparing is None:
-                    self._begin(owned, flush)
-                if owned.preparing is not None and owned.preparing.done():
-                    owned.running, owned.preparing = owned.preparing.result(), None
-                if owned.running is not None:
-                    self._progress(owned, owned.running)
-                self._throttle(key, owned)
-            running = [(one, one.running) for one in self._owned.values() if one.running is not None]
-            due = [(one, run, run.step) for one, run in running if isinstance(run.step, CommitIntent | CommitDone)]
-            for (owned, run, _), outcome in zip(due, self._commit([step for _, _, step in due]), strict=True):
-                self._send(owned, run, outcome)
+            self._driver.advance(flush, begin)
         except Exception as error:  # also called from callbacks, which must not raise: the loop ends and raises it
             self._failure = error
 
-    def _begin(self, owned: Owned, flush: bool) -> None:
-        found = owned.partition.next_block(self._policy, self._now_ms(), flush)
-        if found is not None:
-            owned.preparing = self._pool.submit(self._prepare, *found)
-
-    def _prepare(self, block: Range, messages: list[Decoded]) -> Running:
-        inserts = self._inserts(block, messages)
-        steps = store_range(block, tuple(inserts), self._retry)
-        return Running(block, inserts, steps, next(steps))
-
-    def _progress(self, owned: Owned, running: Running) -> None:
-        """Steps that need no commit: start an insert, take its answer, or wait."""
-        step = running.step
-        if isinstance(step, Wait):
-            if not running.wait_until:
-                running.wait_until = self._monotonic() + step.seconds
-            elif self._monotonic() >= running.wait_until:
-                running.wait_until = 0.0
-                self._send(owned, running, Outcome.DONE)
-        elif isinstance(step, InsertTable):
-            if running.answer is None:
-                running.answer = self._pool.submit(self._insert, step, running.inserts[step.table])
-            elif running.answer.done():
-                outcome, running.answer = running.answer.result(), None
-                self._send(owned, running, outcome)
-
-    def _send(self, owned: Owned, running: Running, outcome: Outcome) -> None:
-        try:
-            running.step = running.steps.send(outcome)
-        except StopIteration as end:
-            owned.running = None
-            if end.value:
-                owned.partition.stored(running.block, self._now_ms())
-
-    def _throttle(self, key: Key, owned: Owned) -> None:
+    def _throttle(self) -> None:
         """A partition whose inserts fall behind is paused, so that its memory is bounded while the membership lives."""
-        too_much = owned.partition.size > 2 * self._policy.max_bytes and owned.partition.recovering is None
-        if too_much != owned.paused:
-            change = self._consumer.pause if too_much else self._consumer.resume
-            change([TopicPartition(*key)])
-            owned.paused = too_much
+        overfull = self._driver.overfull()
+        if more := overfull - self._paused:
+            self._consumer.pause([TopicPartition(*key) for key in more])
+        if fewer := self._paused - overfull:
+            self._consumer.resume([TopicPartition(*key) for key in fewer])
+        self._paused = overfull
 
     def _finish(self) -> None:
-        """Store what has been delivered, for at most five seconds."""
-        deadline = self._monotonic() + 5
-        while self._monotonic() < deadline and self._failure is None:
+        """Store what has been delivered, for a bounded time. What was begun and did not end, the next start ends."""
+        deadline = self._monotonic() + FINISH_S
+        while self._failure is None:
             self._advance(flush=True)
-            if not any(one.running or one.preparing for one in self._owned.values()):
+            if not self._driver.busy(self._driver.owned()):
+                return
+            if self._monotonic() > deadline:
+                log.warning("blocks were not stored in time; the next start stores them")
                 return
             time.sleep(0.01)
 
-    def _inserts(self, block: Range, messages: list[Decoded]) -> dict[str, Callable[[str], None]]:
-        """The inserts of a block by table, in their order: names before points, so that no point is nameless."""
-        rollups = [one for one in messages if isinstance(one, RollupMessage)]
-        ledger = [one for one in messages if isinstance(one, LedgerEntry)]
-        dead = [one for one in messages if isinstance(one, DeadLetter)]
-        inserts: dict[str, Callable[[str], None]] = {}
-        if rollups:
-            labels, metrics, insert = labels_of(rollups), metrics_of(rollups), rollup_insert(rollups, block)
-            inserts["series"] = lambda _: self._catalog.add_series(labels)
-            inserts["metrics"] = lambda _: self._catalog.add_metrics(metrics)
-            inserts[insert.table] = lambda token: self.store.insert_block(insert, token)
-        if ledger:
-            inserts["ledger"] = lambda token: self.store.insert_ledger(ledger, token)
-        if dead:
-            inserts["dead"] = lambda token: self.store.insert_dead(dead, token)
-        return inserts
+    def _commit(self, steps: Sequence[Commit]) -> list[Outcome]:
+        """The only place that commits: a commit without explicit offsets and metadata would erase the intents.
 
-    def _insert(self, step: InsertTable, insert: Callable[[str], None]) -> Outcome:
-        try:
-            insert(step.token)
-        except Exception as error:  # whatever it is, the insert is not known to be in; the same block is tried again
-            outcome = outcome_of(error)
-            level = logging.ERROR if outcome is Outcome.REFUSED else logging.WARNING
-            log.log(level, "insert into %s is %s, trying again: %s", step.table, outcome.value, error_text(error))
-            return outcome
-        return Outcome.DONE
-
-    def _commit(self, steps: Sequence[CommitIntent | CommitDone]) -> list[Outcome]:
-        """The only place that commits: a commit without explicit offsets and metadata would erase the intents."""
-        if not steps:
-            return []
+        Only one thread may: concurrent synchronous commits of one consumer hang (measured with librdkafka 2.16).
+        """
         wanted = [_offset(step) for step in steps]
         try:
+            # after the last message of each block was read: so all of it is of this life of the topic
+            if begun := {step.pending.place.topic for step in steps if isinstance(step, CommitIntent)}:
+                self._incarnations.check(begun)
             answered = self._consumer.commit(offsets=wanted, asynchronous=False) or []
         except KafkaException as error:
             log.warning("offsets are not committed: %s", error.args[0].str())
             return [_commit_outcome(error.args[0])] * len(steps)
         errors = {(one.topic, one.partition): one.error for one in answered}
+        for key, refusal in errors.items():
+            if refusal is not None:
+                log.warning("offset of %s/%d is not committed: %s", *key, refusal.str())
         return [_commit_outcome(errors.get((one.topic, one.partition))) for one in wanted]
 
 
-def _offset(step: CommitIntent | CommitDone) -> TopicPartition:
-    if isinstance(step, CommitIntent):
-        place = step.pending.place
-        return TopicPartition(place.topic, place.partition, step.pending.start, metadata=step.pending.metadata())
-    return TopicPartition(step.done.place.topic, step.done.place.partition, step.done.end, metadata="")
+def _offset(step: Commit) -> TopicPartition:
+    block, offset, metadata = (
+        (step.pending, step.pending.start, step.pending.intent())
+        if isinstance(step, CommitIntent)
+        else (step.done, step.done.end, step.done.done())
+    )
+    return TopicPartition(block.place.topic, block.place.partition, offset, metadata=metadata)
 
 
 def _commit_outcome(error: KafkaError | None) -> Outcome:

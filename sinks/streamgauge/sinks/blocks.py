@@ -1,21 +1,24 @@
 """Blocks: the messages of one range as the store's columns: the same bytes from the same messages, whoever builds them.
 
-Rows of equal keys are merged and sorted by key; sums of floats add in offset order. One block has one materialization
-version and touches a bounded number of the store's partitions.
+Rows of equal keys are merged and sorted by key; sums of floats add in offset order. How rows were spread over messages
+decides nothing. One block has one materialization version and touches a bounded number of the store's partitions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
 from streamgauge.schemas.columns import Array
+from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry
 from streamgauge.schemas.merging import merge_distinct, merge_rows
 from streamgauge.schemas.rollups import (
     DistinctRows,
+    Histograms,
     RollupMessage,
     RollupMetric,
     RollupRows,
@@ -25,10 +28,16 @@ from streamgauge.schemas.rollups import (
     part_keys,
 )
 from streamgauge.sinks import native
-from streamgauge.sinks.ddl import DISTINCT_LANDING, MAX_DAYS_PER_BLOCK, ROLLUPS_LANDING
+from streamgauge.sinks.ddl import DISTINCT_LANDING, INSERT_SETTINGS, MAX_DAYS_PER_BLOCK, ROLLUPS_LANDING
 from streamgauge.sinks.ranges import Range
 
 COUNT_LIMIT = (1 << 48) - 1
+"""What one histogram cell can count; a greater count is spread over several cells of the same key, which add up."""
+
+MAX_BYTES_OF_A_MESSAGE = 64 << 20
+"""As it is, with the cells that its great counts need."""
+
+MAX_PARTS_OF_A_MESSAGE = int(INSERT_SETTINGS["max_partitions_per_insert_block"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,13 @@ class Shape:
             self.rows + more.rows, self.size + more.size, self.parts | more.parts, self.versions | more.versions
         )
 
+    def refuse_unstorable(self) -> None:
+        """Raises Refused when the store could never take a message of this shape: no later try would heal that."""
+        if len(self.parts) > MAX_PARTS_OF_A_MESSAGE:
+            raise Refused("too_large", "windows of too many days")
+        if self.size > MAX_BYTES_OF_A_MESSAGE:
+            raise Refused("too_large", "counts of buckets")
+
     def fits(self, policy: BlockPolicy) -> bool:
         """Whether this is within the policy. A single message always is a block, if it must be."""
         return (
@@ -80,61 +96,94 @@ EMPTY_SHAPE = Shape(0, 0, frozenset(), frozenset())
 
 
 def shape_of(message: RollupMessage | LedgerEntry | DeadLetter, size: int) -> Shape:
-    """The shape of a block of one message."""
-    if isinstance(message, RollupMessage):
-        parts = part_keys(message.rows.entry, message.rows.window.astype(np.int64))
-        return Shape(len(message.rows), size, frozenset(map(int, np.unique(parts))), frozenset([message.version]))
-    return Shape(1, size, frozenset(), frozenset())
+    """The shape of a block of one message of `size` bytes."""
+    if not isinstance(message, RollupMessage):
+        return Shape(1, size, frozenset(), frozenset())
+    parts = frozenset(part_keys(message.rows.entry, message.rows.window).tolist())
+    return Shape(len(message.rows), size + 8 * _spread_cells(message), parts, frozenset([message.version]))
+
+
+def _spread_cells(message: RollupMessage) -> int:
+    """Cells that great counts need beside one for each bucket."""
+    if isinstance(message.rows, DistinctRows) or not len(message.rows.hist.counts):
+        return 0
+    return int((_cells_of(message.rows.hist.counts) - 1).sum())
+
+
+def _cells_of(counts: Array) -> Array:
+    """How many cells hold each count."""
+    cells: Array = counts // COUNT_LIMIT + (counts % COUNT_LIMIT != 0)
+    return np.maximum(cells, 1).astype(np.int64)
 
 
 def rollup_insert(messages: Sequence[RollupMessage], pending: Range) -> Insert:
-    """The landing table's block of a range, from all messages in it (of the rollups or of the distinct topic)."""
-    metrics: dict[str, int] = {}
-    if isinstance(messages[0].rows, DistinctRows):
-        distinct = merge_distinct(
-            concat_distinct(
-                [replace(m.rows, metric=_codes(m, metrics)) for m in messages if isinstance(m.rows, DistinctRows)]
-            )
-        )
-        columns = [*_keys(distinct, metrics, messages[0].version), native.numbers("hash", "UInt64", distinct.hash)]
-        return _insert(DISTINCT_LANDING, columns, len(distinct), pending)
+    """The landing table's block of a range, from all messages in it: of the rollups or of the distinct topic, not of both.
+
+    Raises ValueError for messages that cannot share a block.
+    """
+    if len({(type(one.rows), one.version) for one in messages}) != 1:
+        raise ValueError("one block holds rows of one kind and one materialization version")
+    names = sorted(set(chain.from_iterable(map(_used_names, messages))))
+    codes = {name: code for code, name in enumerate(names)}
+    version = messages[0].version
+    distinct = [replace(m.rows, metric=_codes(m, codes)) for m in messages if isinstance(m.rows, DistinctRows)]
+    if distinct:
+        hashes = merge_distinct(concat_distinct(distinct))
+        columns = [*_keys(hashes, names, version), native.numbers("hash", "UInt64", hashes.hash)]
+        return _insert(DISTINCT_LANDING, columns, len(hashes), pending)
     rows = merge_rows(
-        concat_rows([replace(m.rows, metric=_codes(m, metrics)) for m in messages if isinstance(m.rows, RollupRows)])
+        concat_rows([replace(m.rows, metric=_codes(m, codes)) for m in messages if isinstance(m.rows, RollupRows)])
     )
     columns = [
-        *_keys(rows, metrics, messages[0].version),
+        *_keys(rows, names, version),
         native.numbers("count", "UInt64", rows.count),
         native.numbers("sum", "Float64", rows.sum),
         native.numbers("min", "Float64", rows.min),
         native.numbers("max", "Float64", rows.max),
         native.numbers("last_ms", "Int64", rows.last_ms),
         native.numbers("last", "Float64", rows.last),
-        _histogram(rows),
+        _histogram(rows.hist),
     ]
     return _insert(ROLLUPS_LANDING, columns, len(rows), pending)
 
 
-def _codes(message: RollupMessage, metrics: dict[str, int]) -> Array:
-    codes = np.array([metrics.setdefault(one.name, len(metrics)) for one in message.metrics], np.uint32)
-    return codes[message.rows.metric]
+def _used_names(message: RollupMessage) -> list[str]:
+    used = np.flatnonzero(np.bincount(message.rows.metric, minlength=len(message.metrics)))
+    return [message.metrics[index].name for index in used.tolist()]
 
 
-def _keys(rows: RollupRows | DistinctRows, metrics: dict[str, int], version: int) -> list[native.Column]:
+def _codes(message: RollupMessage, codes: dict[str, int]) -> Array:
+    of_metric = np.array([codes.get(one.name, 0) for one in message.metrics], np.uint32)
+    return of_metric[message.rows.metric]
+
+
+def _keys(rows: RollupRows | DistinctRows, names: list[str], version: int) -> list[native.Column]:
     return [
         native.constant("materialization_version", "UInt16", version, len(rows)),
-        native.dictionary("metric", list(metrics), rows.metric),
+        native.dictionary("metric", names, rows.metric),
         native.numbers("series_id", "UInt64", rows.series_id),
         native.numbers("entry", "UInt8", rows.entry),
         native.numbers("window", "DateTime('UTC')", rows.window),
     ]
 
 
-def _histogram(rows: RollupRows) -> native.Column:
-    """Cells of `(key + 32768) << 48 | count`. No count of one commit comes near 2^48."""
-    cells = (rows.hist.keys.astype(np.int64) + (1 << 15)).astype(np.uint64) << np.uint64(48)
-    return native.arrays(
-        "hist", "UInt64", rows.hist.per_row, cells | np.minimum(rows.hist.counts, COUNT_LIMIT).astype(np.uint64)
-    )
+def _histogram(hist: Histograms) -> native.Column:
+    """Cells of `(key + 32768) << 48 | count`."""
+    if len(hist.counts) and int(hist.counts.max()) > COUNT_LIMIT:
+        hist = _spread(hist)
+    cells = (hist.keys.astype(np.int64) + (1 << 15)).astype(np.uint64) << np.uint64(48)
+    return native.arrays("hist", "UInt64", hist.per_row, cells | hist.counts.astype(np.uint64))
+
+
+def _spread(hist: Histograms) -> Histograms:
+    """The same histograms without a count above the limit: full cells first, then one with what is left."""
+    cells = _cells_of(hist.counts)
+    before = np.concatenate([[0], np.cumsum(cells)])
+    ends = np.cumsum(hist.per_row.astype(np.int64))
+    counts = np.full(before[-1], COUNT_LIMIT, np.uint64)
+    counts[before[1:] - 1] = hist.counts - (cells - 1).astype(np.uint64) * np.uint64(COUNT_LIMIT)
+    per_row = before[ends] - before[ends - hist.per_row.astype(np.int64)]
+    return Histograms(per_row.astype(np.uint64), np.repeat(hist.keys, cells), counts)
 
 
 def _insert(table: str, columns: list[native.Column], rows: int, pending: Range) -> Insert:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.rollups import RollupMetric, SeriesLabels
-from streamgauge.schemas.windows import TIERS
+from streamgauge.schemas.windows import TIERS, tier_index
 from streamgauge.sinks.ddl import StoreSchemaError, table
-from streamgauge.sinks.store import Store
+from streamgauge.sinks.store import Store, StoreError, error_text
 from streamgauge.sinks.views import ensure_views
 
 log = logging.getLogger("streamgauge.sinks")
@@ -20,70 +22,103 @@ Contracts = Mapping[tuple[str, int], Contract]
 
 
 class Catalog:
-    """Knows at most `capacity` series by id; beyond, it starts anew, which repeats some harmless inserts. Thread-safe."""
+    """Knows at most `capacity` series by id; beyond, it starts anew, which repeats some harmless inserts. Thread-safe.
 
-    def __init__(self, store: Store, contracts: Callable[[], Contracts], capacity: int = 2_000_000) -> None:
+    Views that cannot be made are tried again every `retry_s` seconds; points do not wait for them.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        contracts: Callable[[], Contracts],
+        capacity: int = 2_000_000,
+        retry_s: float = 30.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._contracts = contracts
         self._capacity = capacity
+        self._retry_s = retry_s
+        self._monotonic = monotonic
         self._series: set[int] = set()
         self._metrics: dict[str, RollupMetric] = {}
-        self._heads: dict[str, MetricHead] = {}
-        self._viewed: tuple[int, Contracts] | None = None
+        self._loaded = False
+        self._viewed: tuple[list[MetricHead], Contracts] | None = None
+        self._try_again_at = 0.0
         self._lock = threading.Lock()
 
     def load(self) -> None:
-        """Learn the metrics that the store has, and make the views of everything declared."""
-        metrics = table(self._store.address.database, "metrics")
-        query = f"SELECT metric, type, unit, labels, entry FROM {metrics} FINAL WHERE kind = 'metric'"  # noqa: S608  # quoted
+        """Learn the metrics that the store has, and make the views of everything declared. Says what fails, never raises."""
         with self._lock:
-            for name, kind, unit, labels, entry in self._store.query_rows(query):
-                self._heads[name] = MetricHead(name, kind, unit, tuple(labels), TIERS[int(entry)].name)
             self._view()
 
     def refresh(self) -> None:
-        """Make views for contracts that came since."""
-        with self._lock:
-            self._view()
+        """Make views for contracts that came since. Says what fails, never raises."""
+        self.load()
 
     def add_series(self, labels: Mapping[int, SeriesLabels]) -> None:
         """Write those that are not known. Errors are the store's; then they stay unknown."""
         with self._lock:
             fresh = [one for key, one in labels.items() if key not in self._series]
-        if fresh:
-            self._store.insert_series(fresh)
+        if not fresh:
+            return
+        self._store.insert_series(fresh)
         with self._lock:
             if len(self._series) > self._capacity:
                 self._series.clear()
             self._series.update(one.series_id for one in fresh)
 
     def add_metrics(self, metrics: Mapping[str, RollupMetric]) -> None:
-        """Write those that are not known or have changed, and make their views."""
+        """Write those that are not known or say more, and make their views. Errors of writing are the store's."""
         with self._lock:
-            fresh = [one for name, one in metrics.items() if self._metrics.get(name) != one]
-            if not fresh:
-                return
-            self._store.insert_metrics(fresh)
-            self._heads |= _heads(fresh)
-            self._view()
-            self._metrics |= {one.name: one for one in fresh}
+            found = {name: _united(self._metrics.get(name), one) for name, one in metrics.items()}
+            if fresh := [one for name, one in found.items() if self._metrics.get(name) != one]:
+                self._store.insert_metrics(fresh)
+                self._metrics |= {one.name: one for one in fresh}
+            if fresh or self._try_again_at:
+                self._view(bool(fresh))
 
-    def _view(self) -> None:
-        contracts = self._contracts()
-        state = (hash(frozenset(self._heads.items())), contracts)
-        if self._viewed == state:
+    def _view(self, now: bool = True) -> None:
+        if not now and self._monotonic() < self._try_again_at:
             return
         try:
-            done = ensure_views(self._store, self._store.address.database, self._heads.values(), contracts.values())
-        except StoreSchemaError as error:
+            self._load()
+            contracts, heads = self._contracts(), _heads(self._metrics)
+            if self._viewed != (heads, contracts):
+                done = ensure_views(self._store, self._store.address.database, heads, contracts.values())
+                self._viewed = (heads, contracts)
+                if done:
+                    log.info("%d views made or replaced", len(done))
+            self._try_again_at = 0.0
+        except (StoreSchemaError, StoreError) as error:
             # points must not wait for a view: they stay readable in the tables and in the views of all points
-            log.error("views are not up to date: %s", error)
+            text = str(error) if isinstance(error, StoreSchemaError) else error_text(error)
+            log.error("views are not up to date, trying again: %s", text)
+            self._try_again_at = self._monotonic() + self._retry_s
+
+    def _load(self) -> None:
+        if self._loaded:
             return
-        self._viewed = state
-        if done:
-            log.info("%d views made or replaced", len(done))
+        metrics = table(self._store.address.database, "metrics")
+        query = f"SELECT metric, type, family, unit, labels, entry FROM {metrics} FINAL"  # noqa: S608  # quoted
+        for name, kind, family, unit, labels, entry in self._store.query_rows(query):
+            stored = RollupMetric(name, kind, family, unit, tuple(labels), TIERS[int(entry)].name)
+            newer = self._metrics.get(name)
+            self._metrics[name] = stored if newer is None else _united(stored, newer)
+        self._loaded = True
 
 
-def _heads(metrics: Sequence[RollupMetric]) -> dict[str, MetricHead]:
-    plain = [one for one in metrics if one.type not in {"event", "measure", "distinct"}]
-    return {one.name: MetricHead(one.name, one.type, one.unit, one.labels, one.granularity) for one in plain}
+def _united(known: RollupMetric | None, said: RollupMetric) -> RollupMetric:
+    """What is said last, with all the labels and the finest tier that were ever said.
+
+    While services of two versions run, both declarations come again and again: the views must not change each time.
+    """
+    if known is None:
+        return said
+    finest = min(known.granularity, said.granularity, key=tier_index)
+    return replace(said, labels=tuple(dict.fromkeys((*known.labels, *said.labels))), granularity=finest)
+
+
+def _heads(metrics: Mapping[str, RollupMetric]) -> list[MetricHead]:
+    plain = [one for one in metrics.values() if one.type not in {"event", "measure", "distinct"}]
+    return [MetricHead(one.name, one.type, one.unit, one.labels, one.granularity) for one in plain]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from streamgauge.schemas.errors import Refused
+from streamgauge.schemas.batches import MAX_INSTANT_MS
+from streamgauge.schemas.errors import PositionLost, Refused
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, decode_dead, decode_ledger
-from streamgauge.schemas.rollups import RollupMessage, decode_rollups
+from streamgauge.schemas.rollups import DistinctRows, RollupMessage, decode_rollups
 from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, ROLLUPS
 from streamgauge.sinks.blocks import EMPTY_SHAPE, BlockPolicy, Shape, shape_of
 from streamgauge.sinks.ranges import Place, Range
@@ -14,23 +15,7 @@ from streamgauge.sinks.ranges import Place, Range
 Decoded = RollupMessage | LedgerEntry | DeadLetter
 
 
-def decode_stored(kind: str, place: Place, offset: int, value: bytes) -> Decoded:
-    """A message of a stored topic. What is not one becomes a dead letter of its own, the same on every reading."""
-    try:
-        if kind in {ROLLUPS.kind, DISTINCT.kind}:
-            return decode_rollups(value)
-        if kind == LEDGER.kind:
-            return decode_ledger(value)
-        if kind == DEAD.kind:
-            return decode_dead(value)
-    except Refused as refused:
-        return DeadLetter(
-            place.region, place.topic, place.partition, offset, refused.reason, 1, 0, detail=refused.detail
-        )
-    raise ValueError(f"{kind} is no stored topic")
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Buffered:
     """A message that waits for its block."""
 
@@ -39,9 +24,40 @@ class Buffered:
     shape: Shape
 
 
+def decode_stored(kind: str, place: Place, offset: int, value: bytes, instant_ms: int) -> Buffered:
+    """A message of a stored topic. What is not one becomes a dead letter of its own, the same on every reading.
+
+    `instant_ms` is the broker's time of the message: a dead letter without one would be forgotten at once.
+    """
+    try:
+        message = _decode(kind, value)
+        shape = shape_of(message, len(value))
+        shape.refuse_unstorable()
+    except Refused as refused:
+        at_ms = min(max(instant_ms, 0), MAX_INSTANT_MS - 1)
+        message = DeadLetter(
+            place.region, place.topic, place.partition, offset, refused.reason, 1, at_ms, detail=refused.detail
+        )
+        shape = shape_of(message, len(value))
+    return Buffered(offset, message, shape)
+
+
+def _decode(kind: str, value: bytes) -> Decoded:
+    if kind == LEDGER.kind:
+        return decode_ledger(value)
+    if kind == DEAD.kind:
+        return decode_dead(value)
+    if kind not in {ROLLUPS.kind, DISTINCT.kind}:
+        raise ValueError(f"{kind} is no stored topic")
+    message = decode_rollups(value)
+    if isinstance(message.rows, DistinctRows) != (kind == DISTINCT.kind):
+        raise Refused("unknown_kind")
+    return message
+
+
 @dataclass(slots=True)
 class Partition:
-    """Messages in offset order. `start` is the committed offset; `recovering` a range that was begun before a crash."""
+    """Messages in offset order. `start` is the committed offset; `recovering` a range that was begun before."""
 
     place: Place
     kind: str
@@ -50,47 +66,65 @@ class Partition:
     since_ms: int = 0
     size: int = 0
     _waiting: list[Buffered] = field(default_factory=list[Buffered])
+    # the messages at the front that fit into one block: kept, so that asking costs nothing while nothing comes
+    _shape: Shape = EMPTY_SHAPE
+    _count: int = 0
+    _full: bool = False
 
-    def offer(self, offset: int, value: bytes, now_ms: int) -> None:
-        """Take a delivered message. Offsets below `start` were stored already and are ignored."""
-        if offset < self.start:
+    @property
+    def starving(self) -> bool:
+        """Whether a begun range still needs messages, however much is here already."""
+        return self.recovering is not None and (not self._waiting or self._waiting[-1].offset < self.recovering.end - 1)
+
+    def offer(self, offset: int, value: bytes, instant_ms: int, now_ms: int) -> None:
+        """Take a delivered message. Offsets that were stored, or delivered already, are ignored."""
+        if offset < self.start or (self._waiting and offset <= self._waiting[-1].offset):
             return
-        message = decode_stored(self.kind, self.place, offset, value)
+        one = decode_stored(self.kind, self.place, offset, value, instant_ms)
         if not self._waiting:
             self.since_ms = now_ms
-        self._waiting.append(Buffered(offset, message, shape_of(message, len(value))))
-        self.size += len(value)
+        self._waiting.append(one)
+        self.size += one.shape.size
 
     def next_block(self, policy: BlockPolicy, now_ms: int, flush: bool = False) -> tuple[Range, list[Decoded]] | None:
-        """The next block if it is due: full, or waited for long enough, or `flush`. It stays until `stored` is called."""
+        """The next block if it is due: full, or waited for long enough, or `flush`. It stays until `stored` is called.
+
+        Raises PositionLost when a begun range cannot be had again.
+        """
         if self.recovering is not None:
             return self._recovered(self.recovering)
         if not self._waiting:
             return None
-        shape, count = EMPTY_SHAPE, 0
-        for one in self._waiting:
-            grown = shape.with_more(one.shape)
-            if count and not grown.fits(policy):
-                break
-            shape, count = grown, count + 1
-        full = count < len(self._waiting) or shape.rows >= policy.max_rows or shape.size >= policy.max_bytes
+        while not self._full and self._count < len(self._waiting):
+            grown = self._shape.with_more(self._waiting[self._count].shape)
+            if self._count and not grown.fits(policy):
+                self._full = True
+            else:
+                self._shape, self._count = grown, self._count + 1
+        full = self._full or self._shape.rows >= policy.max_rows or self._shape.size >= policy.max_bytes
         if not (full or flush or now_ms - self.since_ms >= policy.every_ms):
             return None
-        taken = self._waiting[:count]
+        taken = self._waiting[: self._count]
         return Range(self.place, self.start, taken[-1].offset + 1), [one.message for one in taken]
 
     def _recovered(self, pending: Range) -> tuple[Range, list[Decoded]] | None:
         """The pending range, once its last message was delivered again: exactly the messages that it had."""
+        if self.starving:
+            return None
         taken = [one for one in self._waiting if one.offset < pending.end]
         if not taken or taken[-1].offset != pending.end - 1:
-            return None
+            raise PositionLost(
+                f"{self.place}: the block of offsets {pending.start}-{pending.end} was begun, but the message at offset "
+                f"{pending.end - 1} is no longer there: the topic has lost data. Nothing was skipped. Compare the ledger with "
+                "`streamgauge verify`, then set the group's offset with kafka-consumer-groups --reset-offsets"
+            )
         return pending, [one.message for one in taken]
 
     def stored(self, done: Range, now_ms: int) -> None:
         """The block of this range is final."""
         self.start = done.end
         self.recovering = None
-        left = [one for one in self._waiting if one.offset >= done.end]
-        self.size = sum(one.shape.size for one in left)
-        self._waiting = left
+        self._waiting = [one for one in self._waiting if one.offset >= done.end]
+        self.size = sum(one.shape.size for one in self._waiting)
+        self._shape, self._count, self._full = EMPTY_SHAPE, 0, False
         self.since_ms = now_ms

@@ -5,12 +5,17 @@ The intent travels as metadata of the group's committed offset (brokers allow 4,
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from streamgauge.schemas.errors import PositionLost, StreamgaugeError
 
 BLOCK_FORMAT = 1
 """How messages become a block: their order, their merging, their columns. Another rule is another number."""
 
 KNOWN_FORMATS = (1,)
+
+_METADATA = re.compile(r"(?:pending (\d{1,19})-(\d{1,19}) format (\d{1,9})|stored) topic (\S+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,9 @@ class Place:
     topic: str
     incarnation: str
     partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,39 +46,57 @@ class Range:
         p = self.place
         return f"sg{self.block_format}:{p.region}:{p.topic}:{p.incarnation}:{p.partition}:{self.start}-{self.end}"
 
-    def metadata(self) -> str:
-        """The intent: commit `start` with this."""
+    def intent(self) -> str:
+        """Metadata of `start`: this range is about to be inserted."""
         return f"pending {self.start}-{self.end} format {self.block_format} topic {self.place.incarnation}"
 
+    def done(self) -> str:
+        """Metadata of `end`: nothing is pending in this life of the topic."""
+        return f"stored topic {self.place.incarnation}"
 
-class IntentUnknown(ValueError):
-    """Commit metadata that this version does not understand."""
+
+class IntentUnknown(StreamgaugeError):
+    """Commit metadata that this version does not understand. Nothing was inserted or skipped."""
 
 
 def parse_intent(place: Place, committed: int, metadata: str | None) -> Range | None:
-    """The pending range named by commit metadata; None if nothing is pending.
+    """The pending range named by commit metadata; None if nothing is pending, or offsets were set by hand (no metadata).
 
     Raises IntentUnknown for text of another kind, for a block format this code cannot rebuild, or for a range that does
-    not start at the committed offset. An intent of an earlier life of the topic is not pending: its offsets are gone.
+    not start at the committed offset; PositionLost when the offset was committed in an earlier life of the topic.
     """
     if not metadata:
         return None
-    words = metadata.split(" ")
-    if len(words) != 6 or words[0] != "pending" or words[2] != "format" or words[4] != "topic":
-        raise IntentUnknown(f"commit metadata of {place.topic}/{place.partition} is not an intent of this version")
-    start, _, end = words[1].partition("-")
-    if not (start.isdecimal() and end.isdecimal() and words[3].isdecimal()):
-        raise IntentUnknown(f"commit metadata of {place.topic}/{place.partition} holds no range")
-    pending = Range(place, int(start), int(end), int(words[3]))
+    found = _METADATA.fullmatch(metadata)
+    if found is None:
+        raise IntentUnknown(
+            f"the commit metadata of {place} was not written by a sink of this version. If another program commits in this "
+            "group, give it a group of its own; then set the offset with kafka-consumer-groups --reset-offsets"
+        )
+    start, end, block_format, incarnation = found.groups()
+    if incarnation != place.incarnation:
+        raise PositionLost(
+            f"{place} was made anew (its id was {incarnation}, now it is {place.incarnation}), and the group still has the "
+            f"offset {committed} of its earlier life. {ANEW}"
+        )
+    if start is None:
+        return None
+    pending = Range(place, int(start), int(end), int(block_format))
     if pending.block_format not in KNOWN_FORMATS:
         raise IntentUnknown(
-            f"{place.topic}/{place.partition} has a pending block of format {pending.block_format}; finish it with the "
-            "version of streamgauge that began it, then upgrade"
+            f"{place} has a pending block of format {pending.block_format}; finish it with the version of streamgauge that "
+            "began it, then upgrade"
         )
-    if words[5] != place.incarnation:
-        return None
     if pending.start != committed or pending.end <= pending.start:
         raise IntentUnknown(
-            f"the intent of {place.topic}/{place.partition} does not start at the committed offset {committed}"
+            f"the intent of {place} is for offsets {pending.start}-{pending.end}, but the committed offset is {committed}: "
+            "the group's offsets were changed by hand. Set them again with kafka-consumer-groups --reset-offsets"
         )
     return pending
+
+
+ANEW = (
+    "Stop the sinks and set the group to the beginning of the topic with kafka-consumer-groups --reset-offsets "
+    "--to-earliest; blocks of the new topic cannot be taken for those of the old one"
+)
+"""What to do when a topic was made anew."""

@@ -15,6 +15,14 @@ from streamgauge.sinks.store import StoreAddress, store_url
 NO_SECRET = Secret("")
 
 
+def life(value: str) -> str:
+    """A word that names one life of the topics: it is part of tokens and of commit metadata."""
+    word = value.strip()
+    if len(word) > 200 or len(word.split()) > 1:
+        raise ValueError("say one word of at most 200 characters")
+    return word
+
+
 @dataclass(frozen=True, slots=True)
 class SinkSettings:
     """What a sink needs to know. See `schemas.settings.load` for where values come from."""
@@ -23,7 +31,7 @@ class SinkSettings:
     region: str = setting("local", "name of this deployment, part of every topic's name")
     contracts: tuple[Path, ...] = setting((), "contract files or directories, for the views of events", paths)
     embedded: bool = setting(False, "in-process broker: topics live as long as the broker", flag)
-    incarnation: str = setting("", "life of the topics, where the broker gives them no id")
+    incarnation: str = setting("", "life of the topics, where the broker gives them no id", life)
     kafka: tuple[tuple[str, str], ...] = setting((), "further librdkafka settings, name=value", pairs)
     kafka_password: Secret = setting(NO_SECRET, "SASL password of Kafka", Secret)
     session_timeout: int = setting(10_000, "a sink that is silent for so long loses its partitions", duration_ms)

@@ -19,11 +19,22 @@ from streamgauge.schemas.rollups import RollupMetric, SeriesLabels
 from streamgauge.schemas.settings import Secret
 from streamgauge.schemas.windows import tier_index
 from streamgauge.sinks.blocks import Insert
-from streamgauge.sinks.ddl import INSERT_SETTINGS
+from streamgauge.sinks.ddl import INSERT_SETTINGS, table
 from streamgauge.sinks.insertion import Outcome
 
-REFUSALS = frozenset({16, 36, 43, 47, 53, 60, 62, 81, 115, 117, 192, 193, 194, 195, 251, 497, 516})
-"""ClickHouse error codes that trying again does not heal: unknown table, column, type or database, no access."""
+MISSING = frozenset({16, 47, 60, 81, 218})
+"""ClickHouse error codes for a column, a table or a database that is not there."""
+
+NO_ACCESS = frozenset({192, 193, 194, 195, 497, 516})
+"""ClickHouse error codes for an unknown user, a wrong password, a missing right."""
+
+REFUSALS = MISSING | NO_ACCESS | {36, 43, 53, 62, 115, 117, 251}
+"""ClickHouse error codes that trying again does not heal: these, and wrong types, settings or statements."""
+
+StoreError = ClickHouseError
+"""What the methods of `Store` raise."""
+
+LARGEST = (1 << 64) - 1
 
 
 def store_url(value: str) -> str:
@@ -80,10 +91,16 @@ class Store:
         try:
             self._client().command("SELECT 1")
         except ClickHouseError as error:
-            raise StoreUnavailable(
-                f"no ClickHouse answers at {self.address} ({type(error).__name__}); start one (`streamgauge dev` brings "
-                "its own), or set STREAMGAUGE_STORE, STREAMGAUGE_STORE_USER and STREAMGAUGE_STORE_PASSWORD"
-            ) from error
+            raise self.unavailable(error) from error
+
+    def unavailable(self, error: Exception) -> StoreUnavailable:
+        """An error of this store as one that ends the process, with advice."""
+        if code_of(error) is None:
+            return StoreUnavailable(
+                f"no ClickHouse answers at {self.address} ({error_text(error)}); start one (`streamgauge dev` brings its own), "
+                "or set STREAMGAUGE_STORE"
+            )
+        return StoreUnavailable(f"ClickHouse at {self.address} refuses: {error_text(error)}")
 
     def command(self, sql: str, params: Mapping[str, Any] | None = None) -> object:
         """See ddl.Client."""
@@ -96,9 +113,8 @@ class Store:
     def insert_block(self, one: Insert, token: str) -> None:
         """Insert a block under its token."""
         settings = {**INSERT_SETTINGS, "insert_deduplication_token": token}
-        self._client().raw_insert(
-            f"{self.address.database}.{one.table}", list(one.columns), one.data, settings=settings, fmt="Native"
-        )
+        name = table(self.address.database, one.table)
+        self._client().raw_insert(name, list(one.columns), one.data, settings=settings, fmt="Native")
 
     def insert_series(self, labels: Sequence[SeriesLabels]) -> None:
         """Insert labels of series; a repeat is harmless."""
@@ -118,7 +134,8 @@ class Store:
         """Insert ledger entries; a repeat is harmless: the key is (region, topic, partition, from)."""
         rows = [
             [
-                e.region, e.topic, e.partition, e.start, e.end, e.messages, e.batches, e.total, sum(e.refused.values()),
+                e.region, e.topic, e.partition, e.start, e.end, e.messages, e.batches, min(e.total, LARGEST),
+                min(sum(e.refused.values()), LARGEST),
                 [tier for tier, _ in e.points], [_day(day) for _, day in e.points], list(e.points.values()),
                 dict(e.refused), dict(e.scrubbed), dict(e.skipped), _instant(e.min_window), _instant(e.max_window),
                 _instant(e.committed_ms / 1000),
@@ -141,24 +158,38 @@ class Store:
             "dead", rows, ["region", "topic", "partition", "offset", "reason", "rows", "event", "detail", "at"], token
         )
 
-    def _rows(self, table: str, rows: list[list[Any]], names: Sequence[str], token: str = "") -> None:
+    def _rows(self, name: str, rows: list[list[Any]], names: Sequence[str], token: str = "") -> None:
         if rows:
-            settings: dict[str, Any] = {"async_insert": 0}
+            # rows of any age may stand in one message, and have nowhere else to go
+            settings: dict[str, Any] = {**INSERT_SETTINGS, "max_partitions_per_insert_block": 0}
             if token:
                 settings["insert_deduplication_token"] = token
-            self._client().insert(table, rows, list(names), database=self.address.database, settings=settings)
+            self._client().insert(name, rows, list(names), database=self.address.database, settings=settings)
+
+
+def code_of(error: Exception) -> int | None:
+    """The server's code of an error; None when the server gave none, or did not answer."""
+    code: object = getattr(error, "code", None)
+    return code if isinstance(code, int) else None
 
 
 def outcome_of(error: Exception) -> Outcome:
     """Whether trying again soon makes sense. Everything that is not surely a refusal is unknown."""
-    code = getattr(error, "code", None)
-    return Outcome.REFUSED if isinstance(code, int) and code in REFUSALS else Outcome.UNKNOWN
+    return Outcome.REFUSED if code_of(error) in REFUSALS else Outcome.UNKNOWN
 
 
 def error_text(error: Exception) -> str:
-    """An error for logs: its kind and code; server messages can hold data."""
-    code = getattr(error, "code", None)
-    return f"{type(error).__name__}{f' (code {code})' if code else ''}"
+    """An error for logs: its kind, its code, what to do. Not the server's words: these can hold data."""
+    code = code_of(error)
+    if code is None:
+        return type(error).__name__
+    if code in MISSING:
+        advice = ": a database, table or column is missing; run `streamgauge migrate`"
+    elif code in NO_ACCESS:
+        advice = ": no access; check STREAMGAUGE_STORE_USER, STREAMGAUGE_STORE_PASSWORD and the rights of this user"
+    else:
+        advice = ""
+    return f"{type(error).__name__}, code {code}{advice}"
 
 
 def _day(days: int) -> Any:

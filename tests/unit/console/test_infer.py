@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,7 @@ from streamgauge.console.cli import main
 from streamgauge.console.datafile import open_data
 from streamgauge.console.infer import MAX_DISTINCT, Inferred, Wish, infer, profile
 from streamgauge.schemas.contracts import Field, parse_contract
-from streamgauge.schemas.errors import ContractError, InputError
+from streamgauge.schemas.errors import InputError
 
 FLIGHTS = """\
 time_hour,carrier,origin,dep_delay,seats,tailnum,passenger_email
@@ -25,7 +26,7 @@ time_hour,carrier,origin,dep_delay,seats,tailnum,passenger_email
 def inferred(tmp_path: Path, text: str, wish: Wish, name: str = "rows.csv") -> Inferred:
     path = tmp_path / name
     path.write_text(text)
-    return infer(profile(open_data(path)), wish)
+    return infer(profile(open_data(path), wish.time, wish.time_format), wish)
 
 
 def wish(**kinds: tuple[str, ...]) -> Wish:
@@ -123,9 +124,23 @@ def test_what_cannot_be_is_said(tmp_path: Path, asked: Wish, said: str) -> None:
         inferred(tmp_path, FLIGHTS, asked)
 
 
-def test_a_column_that_every_view_has_cannot_be_a_field(tmp_path: Path) -> None:
-    with pytest.raises(ContractError, match="region"):
-        inferred(tmp_path, "time_hour,region\n2013-01-01,eu\n", wish(dimension=("region",)))
+def test_columns_whose_names_cannot_be_fields_get_names_that_can_and_are_still_found(tmp_path: Path) -> None:
+    text = "time_hour,region,Total Cost $,total-cost,7up\n2013-01-01,eu,3,4,a\n"
+    found = inferred(tmp_path, text, wish(dimension=("region", "7up"), measure=("Total Cost $", "total-cost")))
+    fields = found.contract.fields
+    assert {name: found.contract.column(name) for name in fields} == {
+        "region_value": "region", "field_7up": "7up", "total_cost": "Total Cost $", "total_cost_2": "total-cost",
+    }  # fmt: skip
+    assert any("'Total Cost $' becomes the field total_cost" in note for note in found.notes)
+
+
+def test_times_in_a_format_of_their_own_are_read_when_it_is_said(tmp_path: Path) -> None:
+    text = "when,kind\nJan 1 2000,a\nFeb 29 2000,b\n"
+    asked = Wish("stock", "when", {"dimension": ("kind",)})
+    with pytest.raises(InputError, match="--time-format"):
+        inferred(tmp_path, text, asked)
+    found = inferred(tmp_path, text, replace(asked, time_format="%b %d %Y"))
+    assert (found.contract.time, found.contract.time_format) == ("when", "%b %d %Y")
 
 
 def test_the_command_writes_a_contract_and_overwrites_only_when_forced(

@@ -162,7 +162,8 @@ async def test_a_viewer_who_leaves_does_not_take_the_answer_from_the_others() ->
 
 
 async def test_a_failure_is_not_kept() -> None:
-    shared, outcomes = Shared(Clock()), [OSError("away"), 7]
+    shared = Shared(Clock())
+    outcomes: list[int | Exception] = [OSError("away"), 7]
 
     async def make() -> int:
         outcome = outcomes.pop(0)
@@ -246,7 +247,7 @@ def test_a_wish_that_cannot_be_drawn_is_refused_with_what_can(wish: Wish, said: 
 
 
 def test_only_what_has_a_view_is_listed() -> None:
-    rows = [
+    rows: list[list[Any]] = [
         ["a", "a", "counter", "", ["x"], 0],
         ["hidden", "hidden", "counter", "", [], 0],
         ["order_placed", "order_placed", "event", "{event}", ["country"], 0],
@@ -329,9 +330,8 @@ async def test_files_are_served_as_what_they_are(served: tuple[Page, FakeStore])
 
 
 async def test_a_port_in_use_is_said_with_a_way_out() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(InputError, match="another port"):
-            await start_page(FakeStore({}).query, dict, taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(InputError, match="another port"):
+        await start_page(FakeStore({}).query, dict, taken.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -326,3 +326,13 @@ def test_numbers_stay_numbers_and_texts_stay_texts() -> None:
     (batch,) = decoded(read_rows(frame, CONTRACT)[0])
     assert isinstance(batch.fields["place"], Strings)
     assert isinstance(batch.fields["steps"], Numbers)
+
+
+def test_columns_of_other_names_and_times_of_a_stated_format_are_read_under_the_contract() -> None:
+    fields = {"cost": Field("measure", "number", column="Total Cost $"), "kind": Field("dimension", column="a kind")}
+    contract = Contract("visit", 1, fields, time="when", time_format="%b %d %Y")
+    frame = pl.DataFrame({"when": ["Jan 1 2000", "1.2.2000"], "Total Cost $": ["3", "4"], "a kind": ["x", "y"]})
+    rows, refused = read_rows(frame, contract)
+    assert rows.times.tolist() == [946_684_800_000]
+    assert rows.points(slice(0, 1)) == 2
+    assert [(one.reason, one.positions.tolist()) for one in refused] == [("bad_time", [1])]

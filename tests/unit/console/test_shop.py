@@ -91,7 +91,9 @@ def test_an_incident_begins_and_ends_when_it_should() -> None:
 
 
 def test_the_command_line_says_how_the_shop_is_opened() -> None:
-    asked = opening("--region eu-central-1 --seconds 30 --seed 3 --incident-from 8 --incident-to 22".split())
+    asked = opening(
+        ["--region", "eu-central-1", "--seconds", "30", "--seed", "3", "--incident-from", "8", "--incident-to", "22"]
+    )
     assert asked == Opening("eu-central-1", 30.0, 3, Incident(8.0, 22.0))
 
 

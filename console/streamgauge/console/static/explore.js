@@ -21,9 +21,10 @@ export class Explorer {
 
   list(catalog, state) {
     this.entries = catalog.entries;
-    byId("arrived").textContent = this.entries.length ? `${this.entries.length} metrics and events` : "";
+    byId("arrived").textContent = this.entries.length ? `${this.entries.length} metrics and events` : "nothing so far";
     byId("explorer").hidden = !this.entries.length;
-    byId("emit").hidden = this.entries.some((one) => one.name !== PROBE);
+    // the shop of a demo sends by itself
+    byId("emit").hidden = state.mode === "demo" || this.entries.some((one) => one.name !== PROBE);
     byId("emit-where").textContent = state.addresses?.broker
       ? `Run it in the directory of streamgauge ${state.mode ?? "dev"}, or anywhere with STREAMGAUGE_BROKERS=${state.addresses.broker}`
       : "Set STREAMGAUGE_BROKERS to the address of your Kafka.";

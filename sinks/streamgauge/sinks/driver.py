@@ -1,0 +1,185 @@
+"""Driver: carries the blocks of owned partitions from step to step. Threads, commits and time are given to it.
+
+Nothing here waits: `advance` takes what is ready and returns. One thread calls it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from streamgauge.sinks.blocks import BlockPolicy
+from streamgauge.sinks.insertion import (
+    CommitDone,
+    CommitIntent,
+    InsertTable,
+    Operation,
+    Outcome,
+    RetryPolicy,
+    Wait,
+    store_range,
+)
+from streamgauge.sinks.partition import Decoded, Partition
+from streamgauge.sinks.ranges import Range
+
+log = logging.getLogger("streamgauge.sinks")
+
+T = TypeVar("T")
+Key = tuple[str, int]
+Commit = CommitIntent | CommitDone
+Inserts = Mapping[str, Callable[[str], Outcome]]
+"""The inserts of a block by table, in their order. Each takes the token, and answers instead of raising."""
+Steps = Callable[[Range, tuple[str, ...], RetryPolicy], Generator[Operation, Outcome, bool]]
+
+FENCED_PAUSE_S = 1.0
+
+
+class Submit(Protocol):
+    """Has work done by another thread."""
+
+    def __call__(self, work: Callable[[], T], /) -> Future[T]:
+        """The future of what `work` returns."""
+        ...
+
+
+@dataclass(slots=True)
+class Running:
+    """A block on its way: its inserts by table, its steps, the one that is due, and the thread's answer to it."""
+
+    block: Range
+    inserts: Inserts
+    steps: Generator[Operation, Outcome, bool]
+    step: Operation
+    answer: Future[Outcome] | None = None
+    wait_until: float | None = None
+
+
+@dataclass(slots=True)
+class Owned:
+    """A partition of ours, and the block of it that is on its way."""
+
+    partition: Partition
+    running: Running | None = None
+    preparing: Future[Running] | None = None
+    rest_until: float = 0.0
+
+
+class Driver:
+    """One block at a time per partition, in offset order.
+
+    `prepare` builds the inserts of a block in a thread of `submit`, where the inserts run too; `commit` answers at once,
+    in the order it was asked.
+    """
+
+    def __init__(
+        self,
+        policy: BlockPolicy,
+        prepare: Callable[[Range, list[Decoded]], Inserts],
+        commit: Callable[[Sequence[Commit]], Sequence[Outcome]],
+        submit: Submit,
+        monotonic: Callable[[], float],
+        retry: RetryPolicy | None = None,
+        steps: Steps = store_range,
+    ) -> None:
+        self._policy = policy
+        self._prepare = prepare
+        self._commit = commit
+        self._submit = submit
+        self._monotonic = monotonic
+        self._retry = retry or RetryPolicy()
+        self._steps = steps
+        self._owned: dict[Key, Owned] = {}
+
+    def own(self, key: Key, partition: Partition) -> None:
+        """From now on this partition is ours."""
+        self._owned[key] = Owned(partition)
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """These are no longer ours. An insert that is under way may still arrive: it has the token of its range."""
+        for key in keys:
+            self._owned.pop(key, None)
+
+    def offer(self, key: Key, offset: int, value: bytes, instant_ms: int) -> None:
+        """A delivered message; of a partition that is not ours it is ignored."""
+        if key in self._owned:
+            self._owned[key].partition.offer(offset, value, instant_ms, self._now_ms())
+
+    def owned(self) -> list[Key]:
+        """What is ours."""
+        return list(self._owned)
+
+    def overfull(self) -> set[Key]:
+        """Partitions that need no further messages now: inserts fall behind, and memory is bounded."""
+        limit = 2 * self._policy.max_bytes
+        return {key for key, one in self._owned.items() if one.partition.size > limit and not one.partition.starving}
+
+    def busy(self, keys: Iterable[Key], waits: bool = True) -> bool:
+        """Whether blocks of these partitions are on their way. Without `waits`, those that wait for another try are not."""
+        for one in (self._owned[key] for key in keys if key in self._owned):
+            if one.preparing or (one.running and (waits or not isinstance(one.running.step, Wait))):
+                return True
+        return False
+
+    def advance(self, flush: bool = False, begin: bool = True) -> None:
+        """Carry every block one step further. Commits of all partitions go together. Raises what `prepare` and `commit` do."""
+        for owned in self._owned.values():
+            if begin and owned.running is None and owned.preparing is None:
+                self._begin(owned, flush)
+            if owned.preparing is not None and owned.preparing.done():
+                owned.running, owned.preparing = owned.preparing.result(), None
+            if owned.running is not None:
+                self._progress(owned, owned.running)
+        running = [(one, one.running) for one in self._owned.values() if one.running is not None]
+        due = [(one, run, run.step) for one, run in running if isinstance(run.step, CommitIntent | CommitDone)]
+        if due:
+            for (owned, run, _), outcome in zip(due, self._commit([step for _, _, step in due]), strict=True):
+                self._send(owned, run, outcome)
+
+    def _now_ms(self) -> int:
+        return int(self._monotonic() * 1000)
+
+    def _begin(self, owned: Owned, flush: bool) -> None:
+        if self._monotonic() < owned.rest_until:
+            return
+        found = owned.partition.next_block(self._policy, self._now_ms(), flush)
+        if found is not None:
+            owned.preparing = self._submit(lambda: self._started(*found))
+
+    def _started(self, block: Range, messages: list[Decoded]) -> Running:
+        inserts = self._prepare(block, messages)
+        steps = self._steps(block, tuple(inserts), self._retry)
+        return Running(block, inserts, steps, next(steps))
+
+    def _progress(self, owned: Owned, running: Running) -> None:
+        """Steps that need no commit: start an insert, take its answer, or wait."""
+        step = running.step
+        if isinstance(step, Wait):
+            if running.wait_until is None:
+                running.wait_until = self._monotonic() + step.seconds
+            elif self._monotonic() >= running.wait_until:
+                running.wait_until = None
+                self._send(owned, running, Outcome.DONE)
+        elif isinstance(step, InsertTable):
+            if running.answer is None:
+                insert, token = running.inserts[step.table], step.token
+                running.answer = self._submit(lambda: insert(token))
+            elif running.answer.done():
+                outcome, running.answer = running.answer.result(), None
+                self._send(owned, running, outcome)
+
+    def _send(self, owned: Owned, running: Running, outcome: Outcome) -> None:
+        try:
+            running.step = running.steps.send(outcome)
+        except StopIteration as end:
+            owned.running = None
+            if end.value:
+                owned.partition.stored(running.block, self._now_ms())
+                return
+            # whatever comes next, this range is never cut in another way: a part of it may be in already
+            owned.partition.recovering = running.block
+            owned.rest_until = self._monotonic() + FENCED_PAUSE_S
+            place = running.block.place
+            log.warning("%s is fenced: another sink has it, and stores offsets from %d", place, running.block.start)

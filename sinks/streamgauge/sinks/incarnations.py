@@ -1,0 +1,62 @@
+"""Incarnations: the life of each topic, by the id that the broker gave it.
+
+A topic that is deleted and made anew under the same name starts again at offset 0, and no client says so: librdkafka
+goes on at the old position and passes by what came before it (seen with 2.16 on Kafka 4.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from typing import Any, cast
+
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from streamgauge.schemas.errors import BrokerUnavailable, PositionLost
+from streamgauge.sinks.ranges import ANEW
+
+
+class Incarnations:
+    """Known lives of topics. With `fixed`, every topic has that one for ever: for brokers that give no ids."""
+
+    def __init__(self, config: Mapping[str, Any], topics: Collection[str], fixed: str = "") -> None:
+        self._config = dict(config)
+        self._topics = list(topics)
+        self._fixed = fixed
+        self._admin: AdminClient | None = None
+        self._known: dict[str, str] = {}
+
+    def __getitem__(self, topic: str) -> str:
+        return self._known[topic]
+
+    def find(self) -> None:
+        """Learn all of them. Raises BrokerUnavailable with advice."""
+        if self._fixed:
+            self._known = dict.fromkeys(self._topics, self._fixed)
+            return
+        try:
+            self._known = self._describe(self._topics)
+        except KafkaException as error:
+            raise BrokerUnavailable(
+                f"the topics {', '.join(self._topics)} cannot be described ({error.args[0].str()}); "
+                "make them with: streamgauge topics"
+            ) from error
+
+    def check(self, topics: Collection[str]) -> None:
+        """Raises PositionLost when one of them was made anew since, KafkaException when nobody says."""
+        if self._fixed:
+            return
+        for topic, found in self._describe(list(topics)).items():
+            if found != self._known[topic]:
+                raise PositionLost(
+                    f"{topic} was made anew while this sink read it (its id was {self._known[topic]}, now it is {found}). "
+                    f"{ANEW}"
+                )
+
+    def _describe(self, topics: list[str]) -> dict[str, str]:
+        self._admin = self._admin or AdminClient(self._config)
+        futures = cast(
+            "dict[str, Future[Any]]", self._admin.describe_topics(TopicCollection(topics), request_timeout=10)
+        )
+        return {name: str(future.result(15).topic_id) for name, future in futures.items()}

@@ -1,0 +1,229 @@
+"""Sink: rows a second from the rollups topic into four tiers, beside bare inserts of the very same blocks.
+
+Every row is what the worker makes of a histogram with twelve buckets, entering at 10 s. Three bare inserts stand beside it,
+each over the same door with the same client in two threads: into a table that keeps nothing, into one plain MergeTree
+table, and into the landing table with its four tiers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from streamgauge.processors.accumulator import Accumulator, Place, Tools
+from streamgauge.processors.outputs import OutputPolicy, outputs
+from streamgauge.processors.policy import TimePolicy
+from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.series import SeriesIndex
+from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_metrics
+from streamgauge.schemas.histogram import histogram_of
+from streamgauge.schemas.rollups import RollupMessage, decode_rollups
+from streamgauge.schemas.settings import Secret
+from streamgauge.schemas.topics import METRICS, ROLLUPS
+from streamgauge.schemas.windows import TIER_NAMES
+from streamgauge.sinks.blocks import BlockPolicy, Insert, rollup_insert
+from streamgauge.sinks.ranges import Place as StoredPlace
+from streamgauge.sinks.ranges import Range
+from streamgauge.sinks.store import Store, StoreAddress
+from tests.benchmarks.backlog import Record, produce, wait_for_commits
+from tests.benchmarks.options import BenchmarkFailed, Options
+from tests.benchmarks.processes import MIB, held_still, settle, usage
+from tests.benchmarks.regions import PATIENT, command, region
+from tests.benchmarks.report import Figure
+from tests.support.deployment import DATABASE, Deployment
+from tests.support.kafka import KafkaBroker
+
+REGION = "sink"
+BARE = "bare"
+SERIES = 1_000
+WINDOWS_A_COMMIT = 10
+HEAD = MetricHead("latency_seconds", "histogram", "s", ("endpoint", "status"))
+OBSERVED = histogram_of([0.01 * 1.03**step for step in range(12)])
+TARGETS = {"nothing": "Null table", "plain": "MergeTree table", "rollups_landing": "landing, four tiers"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rollups:
+    """Messages of the rollups topic, what they hold, and how many rows the store will get."""
+
+    records: list[Record]
+    rows: int
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What it took to get rows into the store."""
+
+    seconds: float
+    client_cpu_s: float
+    store_cpu_s: float
+
+
+def flush(window_ms: int, number: int) -> bytes:
+    """One point of every series in one window."""
+    low, high = 0.01, 0.01 * 1.03**11
+    points = [Point(s, window_ms, 12, 0.142, low, high, high, window_ms + 9_000, OBSERVED) for s in range(SERIES)]
+    series = [(0, f"/endpoint/{s // 4}", str(200 + s % 4)) for s in range(SERIES)]
+    context = {"service": "shop", "environment": "production", "instance": "benchmark"}
+    return encode_metrics(Origin(context, "benchmark", 1, number), [HEAD], series, points)
+
+
+def rollups(commits: int, start_ms: int, first: int = 0) -> Rollups:
+    """What a worker sends in `commits` transactions, each of all series in some windows."""
+    tools = Tools(Scrubber(), DistinctHasher(b"benchmark" * 4, REGION), TimePolicy())
+    index = SeriesIndex()
+    now_ms = time.time_ns() // 1_000_000
+    records: list[Record] = []
+    for commit in range(first, first + commits):
+        accumulator = Accumulator(Place(REGION, METRICS.name(REGION), 0), tools)
+        begin = commit * WINDOWS_A_COMMIT
+        for offset in range(begin, begin + WINDOWS_A_COMMIT):
+            accumulator.add(offset, flush(start_ms + offset * 10_000, offset), {}, now_ms, hold=False)
+        if accumulator.refused:
+            raise BenchmarkFailed(f"the worker refuses what it should count: {dict(accumulator.refused)}")
+        made, _ = outputs(accumulator, begin, begin + WINDOWS_A_COMMIT, index, OutputPolicy(), now_ms)
+        topic = ROLLUPS.name(REGION)
+        records += [Record(b"", one.value, one.partition) for one in made if one.topic == topic]
+    rows = commits * WINDOWS_A_COMMIT * SERIES
+    return Rollups(records, rows, rows * 12)
+
+
+def by_partition(records: Sequence[Record]) -> list[list[Record]]:
+    """The messages of each partition of the rollups topic."""
+    return [[one for one in records if one.partition == p] for p in range(ROLLUPS.partitions)]
+
+
+def blocks(records: Sequence[Record], number: int) -> list[Insert]:
+    """One partition's messages as the blocks that the sink would make if it made them as large as it may."""
+    place = StoredPlace(REGION, ROLLUPS.name(REGION), "benchmark", number)
+    policy = BlockPolicy()
+    made: list[Insert] = []
+    start = rows = size = 0
+    messages: list[RollupMessage] = []
+    for offset, one in enumerate(records):
+        message = decode_rollups(one.value)
+        if messages and (rows + len(message.rows) > policy.max_rows or size + len(one.value) > policy.max_bytes):
+            made.append(rollup_insert(messages, Range(place, start, offset)))
+            messages, start, rows, size = [], offset, 0, 0
+        messages.append(message)
+        rows, size = rows + len(message.rows), size + len(one.value)
+    made.append(rollup_insert(messages, Range(place, start, len(records))))
+    return made
+
+
+def insert_bare(store: Store, parts: Sequence[Sequence[Insert]], table: str, pid: int) -> Inserted:
+    """Insert the blocks of each partition in a thread of its own."""
+
+    def insert(number: int) -> None:
+        for position, one in enumerate(parts[number]):
+            store.insert_block(replace(one, table=table), f"bare-{table}-{number}-{position}-{time.time_ns()}")
+
+    before, cpu, started = settle(pid).cpu_s, time.process_time(), time.monotonic()
+    with ThreadPoolExecutor(len(parts)) as pool:
+        list(pool.map(insert, range(len(parts))))
+    return Inserted(time.monotonic() - started, time.process_time() - cpu, usage(pid).cpu_s - before)
+
+
+def bare_store(parts: Deployment) -> Store:
+    """A database like the product's, with two simpler tables beside."""
+    command(parts, "migrate", "--database", BARE)
+    store = Store(StoreAddress(f"http://127.0.0.1:{parts.port}", "default", Secret(""), BARE))
+    store.command(f"CREATE TABLE {BARE}.nothing AS {BARE}.rollups_landing ENGINE = Null")
+    store.command(
+        f"CREATE TABLE {BARE}.plain AS {BARE}.rollups_landing "
+        "ENGINE = MergeTree ORDER BY (materialization_version, metric, series_id, window)"
+    )
+    return store
+
+
+def insert_by_sink(parts: Deployment, bootstrap: str, warm: Rollups, load: Rollups) -> tuple[Inserted, int]:
+    """Let a sink, held still until the backlog is there, store it; also its peak memory."""
+    topic, part, store_pid = ROLLUPS.name(REGION), parts.start_sink(session_timeout=PATIENT), parts.parts["store"].pid
+
+    def alive() -> bool:
+        return part.poll() is None
+
+    def wait(*loads: Rollups) -> None:
+        sizes = [len(messages) for messages in by_partition([r for one in loads for r in one.records])]
+        wait_for_commits(bootstrap, f"sg-{REGION}-sink", topic, dict(enumerate(sizes)), alive)
+
+    try:
+        produce(bootstrap, topic, warm.records)
+        wait(warm)
+        settle(part.pid)
+        settle(store_pid)
+        with held_still(part):
+            produce(bootstrap, topic, load.records)
+            before, store_before, started = usage(part.pid), usage(store_pid), time.monotonic()
+        wait(warm, load)
+    except BenchmarkFailed as failure:
+        raise BenchmarkFailed(f"{failure}\n{parts.log('sink')[-3000:]}") from failure
+    seconds, after, store_after = time.monotonic() - started, usage(part.pid), usage(store_pid)
+    took = Inserted(seconds, after.cpu_s - before.cpu_s, store_after.cpu_s - store_before.cpu_s)
+    return took, after.peak_bytes
+
+
+def run(options: Options) -> Iterator[Figure]:
+    """Bare inserts first, then the sink, on one store."""
+    start_ms = (time.time_ns() // 86_400_000_000_000) * 86_400_000 - 86_400_000
+    warm, load = rollups(2, start_ms), rollups(options.sized(30, 5), start_ms, first=2)
+    with KafkaBroker() as broker, region(broker.bootstrap, REGION, store=True) as parts:
+        yield from measured(parts, broker.bootstrap, warm, load)
+
+
+def measured(parts: Deployment, bootstrap: str, warm: Rollups, load: Rollups) -> Iterator[Figure]:
+    """The figures, best-known floor last."""
+    began = time.process_time()
+    made = [blocks(records, number) for number, records in enumerate(by_partition(load.records))]
+    making_us = (time.process_time() - began) / load.rows * 1e6
+    store, pid = bare_store(parts), parts.parts["store"].pid
+    insert_bare(store, made, "rollups_landing", pid)  # the first one warms the store up
+    bare = {table: insert_bare(store, made, table, pid) for table in TARGETS}
+    sunk, peak = insert_by_sink(parts, bootstrap, warm, load)
+    if (found := parts.points("1d")) != warm.points + load.points:
+        raise BenchmarkFailed(f"the store has {found:,} points of {warm.points + load.points:,}")
+    case = f"{load.rows:,} rows"
+    for table, took in bare.items():
+        budget = ">= 0.8" if table == "rollups_landing" else ""
+        yield Figure(
+            case,
+            "rows a second",
+            load.rows / sunk.seconds,
+            "1/s",
+            load.rows / took.seconds,
+            f"bare, {TARGETS[table]}",
+            budget,
+        )
+    us = 1e6 / load.rows
+    for table, took in bare.items():
+        yield Figure(
+            case, "store CPU a row", sunk.store_cpu_s * us, "us", took.store_cpu_s * us, f"bare, {TARGETS[table]}",
+            "<= 10" if table == "rollups_landing" else "",
+        )  # fmt: skip
+    client = bare["rollups_landing"].client_cpu_s * us
+    yield Figure(case, "sink CPU a row", sunk.client_cpu_s * us, "us", client, "client of the bare insert")
+    yield Figure(case, "  decode, merge, make blocks", making_us, "us")
+    inserted = parts.rows("SELECT count() FROM blocks WHERE block_from >= 0")[0][0]
+    yield Figure(
+        case, "blocks, with the warm-up", float(inserted), "", sum(map(len, made)), "bare insert, as large as allowed"
+    )
+    yield Figure(case, "bytes a message row", sum(len(r.value) for r in load.records) / load.rows, "B")
+    yield from sizes(parts, warm.rows + load.rows)
+    yield Figure(case, "peak memory of the sink", peak / MIB, "MiB")
+    yield Figure(case, "peak memory of the store", usage(pid).peak_bytes / MIB, "MiB")
+
+
+def sizes(parts: Deployment, rows: int) -> Iterator[Figure]:
+    """Bytes on disk of each tier."""
+    found = parts.rows(
+        "SELECT table, sum(bytes_on_disk), sum(rows) FROM system.parts WHERE active AND database = {d:String} GROUP BY table",
+        {"d": DATABASE},
+    )
+    by_table = {str(table): (int(size), int(kept)) for table, size, kept in found}
+    for tier in TIER_NAMES:
+        size, kept = by_table.get(f"rollups_{tier}", (0, 1))
+        yield Figure(f"tier {tier}", "bytes an inserted row", size / rows, "B")
+        yield Figure(f"tier {tier}", "rows kept an inserted row", kept / rows, "")

@@ -1,0 +1,150 @@
+"""Wire examples: one message of each kind as our encoders write it, for the reference and its test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
+from streamgauge.schemas.contracts import Contract, Field, parse_contract
+from streamgauge.schemas.decoding import decode
+from streamgauge.schemas.histogram import histogram_of
+from streamgauge.schemas.ledger import (
+    DeadLetter,
+    LedgerEntry,
+    StreamState,
+    decode_dead,
+    decode_ledger,
+    decode_state,
+    encode_state,
+)
+from streamgauge.schemas.packing import pack_optional, pack_strings
+from streamgauge.schemas.rollups import (
+    DistinctRows,
+    Histograms,
+    RawRange,
+    RollupMessage,
+    RollupMetric,
+    RollupRows,
+    SeriesLabels,
+    decode_rollups,
+    encode,
+)
+
+T0 = 1_795_354_000_000
+CONTEXT = {
+    "service": "checkout",
+    "environment": "production",
+    "version": "1.4.2",
+    "instance": "6f0c11d2",
+    "region": "ap-southeast-2",
+}
+ORIGIN = Origin(CONTEXT, "6f0c11d2", T0 - 60_000, 418)
+RAW = RawRange("sg.apac.events.v1", 2, 1_200, 1_204)
+WINDOW = (T0 - T0 % 10_000) // 1000
+SERIES = 12_345_678_901_234_567_890
+ORDERS = Contract(
+    "order_placed",
+    1,
+    {
+        "country": Field("dimension"),
+        "amount": Field("measure", "number", unit="{USD}"),
+        "customer_id": Field("unique"),
+        "note": Field("dropped"),
+    },
+    owner="checkout",
+    description="A customer paid for a basket.",
+)
+LABELS = (
+    SeriesLabels(SERIES, "order_placed", {"country": "JP", "region": "ap-southeast-2", "service": "checkout"}),
+)
+
+
+def _rollups() -> bytes:
+    buckets = histogram_of([42.5, 9.0])
+    n = 2
+    rows = RollupRows(
+        metric=np.array([0, 1], np.uint32),
+        series_id=np.full(n, SERIES, np.uint64),
+        entry=np.zeros(n, np.uint8),
+        window=np.full(n, WINDOW, np.uint32),
+        count=np.full(n, 2, np.uint64),
+        sum=np.array([2.0, 51.5]),
+        min=np.array([0.0, 9.0]),
+        max=np.array([0.0, 42.5]),
+        last=np.zeros(n),
+        last_ms=np.zeros(n, np.int64),
+        hist=Histograms(
+            np.array([0, len(buckets)], np.uint64),
+            np.array(list(buckets), np.int16),
+            np.array(list(buckets.values()), np.uint64),
+        ),
+    )
+    metrics = (
+        RollupMetric("order_placed", "event", "order_placed", labels=("country",)),
+        RollupMetric("order_placed.amount", "measure", "order_placed", "{USD}", ("country",)),
+    )
+    return encode(RollupMessage("apac", 1, RAW, metrics, rows, LABELS))
+
+
+def _distinct() -> bytes:
+    rows = DistinctRows(
+        metric=np.zeros(1, np.uint32),
+        series_id=np.full(1, SERIES, np.uint64),
+        entry=np.zeros(1, np.uint8),
+        window=np.full(1, WINDOW, np.uint32),
+        hash=np.full(1, 9_876_543_210_987_654_321, np.uint64),
+    )
+    metrics = (RollupMetric("order_placed.customer_id", "distinct", "order_placed", labels=("country",)),)
+    return encode(RollupMessage("apac", 1, RAW, metrics, rows, ()))
+
+
+EXAMPLES: Mapping[str, bytes] = {
+    "events": encode_events(
+        ORIGIN,
+        "order_placed",
+        1,
+        [T0 + 123, T0 + 450],
+        {
+            "country": pack_strings(["JP", "AU"]),
+            "amount": pack_optional("f8", [42.5, None]),
+            "customer_id": pack_strings(["c-981", "c-982"]),
+        },
+    ),
+    "metrics": encode_metrics(
+        ORIGIN,
+        [
+            MetricHead("checkout_requests", "counter", "{request}", ("endpoint", "status")),
+            MetricHead("checkout_latency_seconds", "histogram", "s", ("endpoint",)),
+        ],
+        [(0, "/pay", "200"), (1, "/pay")],
+        [
+            Point(0, WINDOW * 1000, 17, 17.0),
+            Point(1, WINDOW * 1000, 2, 0.3, 0.1, 0.2, 0.2, T0 + 900, histogram_of([0.1, 0.2])),
+        ],
+    ),
+    "rollups": _rollups(),
+    "distinct": _distinct(),
+    "ledger": LedgerEntry(
+        "apac", RAW.topic, 2, 1_200, 1_204, 4, 4, {(0, T0 // 86_400_000): 4}, T0 + 1_500,
+        refused={"too_old": 3}, scrubbed={"email": 1}, min_window=WINDOW, max_window=WINDOW,
+    ).encode(),
+    "dead": DeadLetter("apac", RAW.topic, 2, 1_201, "too_old", 3, T0 + 1_500, "order_placed").encode(),
+    "state": encode_state(RAW.topic, 2, (StreamState("6f0c11d2", T0 - 60_000, 418, (420, 421)),)),
+    "contract": ORDERS.dump(),
+}  # fmt: skip
+"""By kind; a contract is the message of the contracts topic."""
+
+READERS: Mapping[str, Callable[[bytes], Any]] = {
+    "events": decode,
+    "metrics": decode,
+    "rollups": decode_rollups,
+    "distinct": decode_rollups,
+    "ledger": decode_ledger,
+    "dead": decode_dead,
+    "state": decode_state,
+    "contract": parse_contract,
+}
+"""What reads each kind."""

@@ -1,0 +1,109 @@
+"""A region in memory: what is committed, who owns a partition, what its log holds, and what fails on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from streamgauge.processors.broker import NO_OFFSET, Broker
+from streamgauge.processors.outputs import Output
+from tests.unit.processors.totals import Totals
+
+
+class Fenced(Exception):
+    """Another owner has opened the partition since."""
+
+
+@dataclass
+class Store:
+    """What is final of one raw partition: transactions and its group's offset, together. `epoch` counts owners."""
+
+    offset: int = NO_OFFSET
+    epoch: int = 0
+    transactions: list[list[Output]] = field(default_factory=list[list[Output]])
+
+    def totals(self) -> Totals:
+        """What a reader of committed messages sees."""
+        found = Totals()
+        for one in self.transactions:
+            found.read(one)
+        return found
+
+
+async def nothing(_: str) -> None:
+    """No fault, no delay."""
+
+
+class FakeCommitter:
+    """Commits to a store, all or nothing. `at` is awaited at every step and may wait or raise.
+
+    Steps: `open`, `opened`, `begin`, `done` (what it raises then makes the outcome look like a failure) and `close`.
+    """
+
+    def __init__(self, store: Store, at: Callable[[str], Awaitable[None]] = nothing) -> None:
+        self.store = store
+        self.at = at
+        self._epoch: int | None = None
+
+    async def open(self) -> int:
+        """See Committer."""
+        await self.at("open")
+        self.store.epoch += 1
+        self._epoch = self.store.epoch
+        await self.at("opened")
+        return self.store.offset
+
+    async def commit(self, outputs: Sequence[Output], end: int) -> None:
+        """See Committer."""
+        self._check()
+        await self.at("begin")
+        self._check()
+        self.store.transactions.append(list(outputs))
+        self.store.offset = end
+        await self.at("done")
+
+    async def close(self) -> None:
+        """See Committer."""
+        self._epoch = None
+        await self.at("close")
+
+    def _check(self) -> None:
+        if self._epoch is None:
+            raise RuntimeError("the committer is not open")
+        if self._epoch != self.store.epoch:
+            raise Fenced
+
+
+class FakeBroker(Broker):
+    """Look-ups in memory. `start` is the first offset that the log still has."""
+
+    def __init__(self, store: Store, at: Callable[[str], Awaitable[None]] = nothing) -> None:
+        self.store = store
+        self.start = 0
+        self.asked = 0
+        self.at = at
+
+    async def committed(self, topic: str, partition: int) -> int:
+        """See Broker."""
+        return self.store.offset
+
+    async def log_start(self, topic: str, partition: int) -> int:
+        """See Broker."""
+        self.asked += 1
+        await self.at("log_start")
+        return self.start
+
+    async def ledger_knows(self, ledger_topic: str, topic: str, partition: int) -> bool:
+        """See Broker."""
+        await self.at("ledger")
+        return any(".ledger." in one.topic for outputs in self.store.transactions for one in outputs)
+
+
+@dataclass
+class Clock:
+    """Time that moves when told."""
+
+    now_ms: int
+
+    def __call__(self) -> int:
+        return self.now_ms

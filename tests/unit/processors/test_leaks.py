@@ -1,0 +1,129 @@
+"""No message of a worker holds what it was not allowed to pass on, wherever a sender puts it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+import pytest
+
+from streamgauge.processors.outputs import Output
+from streamgauge.schemas.batches import MetricHead
+from streamgauge.schemas.packing import pack, pack_strings
+from tests.unit.processors.raw import NOW, ORDER, Sample, committed, events, metrics
+
+PERSONAL = ("canary@example.com", "4111111111111111", "203.0.113.77", "2001:db8::77")
+SECRET = "canary-7f3a"
+"""Nothing that a detector could know: it must not pass because of where it stands."""
+HEAD = MetricHead("requests", "counter", "1", ("route",))
+EVENT: dict[str, Any] = {"country": "AU", "segment": "free", "amount": 1.5, "customer": "c", "note": "n"}
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    """A decoded batch of one good event, with other envelope keys."""
+    return orjson.loads(events([EVENT])) | changes
+
+
+def metric(**changes: Any) -> dict[str, Any]:
+    """A decoded batch of one good point, with other envelope keys."""
+    return orjson.loads(metrics([Sample(HEAD, ("/a",), NOW)])) | changes
+
+
+def everything(canary: str) -> dict[str, Any]:
+    """A message for each place where a sender can put something."""
+    context = {"service": "shop"}
+    return {
+        "open dimension": event(fields={"country": pack_strings([canary])}),
+        "context value": event(context={"service": canary, "country": f"x {canary}"}),
+        "context value of a metric": metric(context={"service": canary, "instance": canary}),
+        "context value of a gauge": orjson.loads(
+            metrics([Sample(MetricHead("depth", "gauge"), (), NOW)], {"instance": f"i {canary}"})
+        ),
+        "label value": metric(series=[[0, canary]]),
+        "label value in a sentence": metric(series=[[0, f"login of {canary} failed"]]),
+        "unit": metric(metrics=[HEAD.json() | {"unit": canary}]),
+        "envelope key": event(**{canary: canary}),
+        "contract": event(contract=int(canary)) if canary.isdigit() else event(contract=canary),
+        "contract version of an event that is not known": event(event="unknown", contract=4111111111111111),
+        "kind": event(kind=canary),
+        "context that is too large": event(context=context | {f"{canary}{n}": canary for n in range(40)}),
+        "wrong context": event(context={"service": [canary]}),
+        **anywhere(canary),
+    }
+
+
+def anywhere(canary: str) -> dict[str, Any]:
+    """Places from which nothing at all may pass."""
+    context = {"service": "shop"}
+    return {
+        "closed dimension": event(fields={"segment": pack_strings([canary])}),
+        "unique field": event(fields={"customer": pack_strings([canary, "c"]) | {"i": pack("u1", [0])}}),
+        "dropped field": event(fields={"note": pack_strings([canary])}),
+        "unknown field": event(fields={"shoe_size": pack_strings([canary])}),
+        "name of an unknown field": event(fields={canary: pack_strings(["x"])}),
+        "context key": event(context=context | {canary: "x"}),
+        "context key of a metric": metric(context=context | {canary: "x"}),
+        "value of an unknown context key": event(context=context | {"shoe_size": canary}),
+        "tenant": event(context=context, fields={"customer": pack_strings([canary])}),
+        "stream": event(stream=canary),
+        "wrong type": event(fields={"amount": pack_strings([canary])}),
+        "not a column": event(fields={"country": canary}),
+        "bad base64": event(fields={"country": {"d": ["x"], "i": canary}}),
+        "unused entry of a dictionary": event(fields={"country": {"d": ["x", canary], "i": pack("u1", [0])}}),
+    }
+
+
+NAMES = {
+    "metric name": lambda name: metric(metrics=[HEAD.json() | {"name": name}]),
+    "label name": lambda name: metric(metrics=[HEAD.json() | {"labels": [name]}]),
+    "event name": lambda name: event(event=name),
+    "metric type": lambda name: metric(metrics=[HEAD.json() | {"type": name}]),
+    "granularity": lambda name: metric(metrics=[HEAD.json() | {"granularity": name}]),
+}
+
+
+def leaks(message: dict[str, Any], canary: str) -> list[str]:
+    """Topics of the outputs that hold the canary."""
+    made, _ = committed([orjson.dumps(message)])
+    return [one.topic for one in made if holds(one, canary)]
+
+
+def holds(output: Output, canary: str) -> bool:
+    """Whether the bytes hold it, as they are or as JSON writes it."""
+    return canary.encode() in output.value or orjson.dumps(canary)[1:-1] in output.value
+
+
+@pytest.mark.parametrize("canary", PERSONAL)
+@pytest.mark.parametrize("place", everything("1"))
+def test_personal_data_is_in_no_output(place: str, canary: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    assert leaks(everything(canary)[place], canary) == []
+    assert canary not in caplog.text
+
+
+@pytest.mark.parametrize("place", anywhere(""))
+def test_what_no_contract_passes_on_is_in_no_output(place: str) -> None:
+    assert leaks(anywhere(SECRET)[place], SECRET) == []
+
+
+@pytest.mark.parametrize("canary", [*PERSONAL, "jane doe", "a-b", "", "x" * 201, "１"])
+@pytest.mark.parametrize("place", NAMES)
+def test_names_are_names_and_nothing_else(place: str, canary: str) -> None:
+    made, entry = committed([orjson.dumps(NAMES[place](canary))])
+    assert (entry.total, sum(entry.refused.values())) == (0, 1)
+    assert not canary or not any(holds(one, canary) for one in made)
+
+
+def test_the_canary_is_seen_where_it_may_pass() -> None:
+    # the other tests would be worth nothing if it were not
+    for message in (event(fields={"country": pack_strings([SECRET])}), metric(series=[[0, SECRET]])):
+        assert leaks(message, SECRET) == ["sg.local.rollups.v1"]
+
+
+def test_a_worker_s_region_and_topic_are_all_that_an_output_says_of_its_origin() -> None:
+    made, _ = committed([events([EVENT], ORDER), b"{"])
+    for one in made:
+        body = orjson.loads(one.value)
+        assert body["region"] == "local"
+        assert "s" not in {body.get("stream"), body.get("epoch")}
