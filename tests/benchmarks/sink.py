@@ -12,13 +12,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from streamgauge.processors.accumulator import Accumulator, Place, Tools
 from streamgauge.processors.outputs import OutputPolicy, outputs
 from streamgauge.processors.policy import TimePolicy
 from streamgauge.processors.scrub import DistinctHasher, Scrubber
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_metrics
-from streamgauge.schemas.histogram import histogram_of
+from streamgauge.schemas.histogram import Buckets, histogram_of
 from streamgauge.schemas.rollups import RollupMessage, decode_rollups
 from streamgauge.schemas.settings import Secret
 from streamgauge.schemas.topics import METRICS, ROLLUPS
@@ -38,9 +40,11 @@ from tests.support.kafka import KafkaBroker
 REGION = "sink"
 BARE = "bare"
 SERIES = 1_000
+OBSERVATIONS = 24
 WINDOWS_A_COMMIT = 10
 HEAD = MetricHead("latency_seconds", "histogram", "s", ("endpoint", "status"))
-OBSERVED = histogram_of([0.01 * 1.03**step for step in range(12)])
+KINDS = 97
+"""Different distributions; a prime, so that neighbours in time and in series differ."""
 TARGETS = {"nothing": "Null table", "plain": "MergeTree table", "rollups_landing": "landing, four tiers"}
 
 
@@ -62,10 +66,22 @@ class Inserted:
     store_cpu_s: float
 
 
-def flush(window_ms: int, number: int) -> bytes:
+def distributions() -> list[tuple[Buckets, float, float, float]]:
+    """Some sets of observations as histogram, sum, least and greatest: twelve buckets each, more or less."""
+    random = np.random.default_rng(1)
+    made: list[tuple[Buckets, float, float, float]] = []
+    for _ in range(KINDS):
+        values = [float(value) for value in random.lognormal(random.uniform(-4, 0), 0.09, OBSERVATIONS)]
+        made.append((histogram_of(values), sum(values), min(values), max(values)))
+    return made
+
+
+def flush(kinds: Sequence[tuple[Buckets, float, float, float]], window_ms: int, number: int) -> bytes:
     """One point of every series in one window."""
-    low, high = 0.01, 0.01 * 1.03**11
-    points = [Point(s, window_ms, 12, 0.142, low, high, high, window_ms + 9_000, OBSERVED) for s in range(SERIES)]
+    points: list[Point] = []
+    for one in range(SERIES):
+        buckets, total, low, high = kinds[(one * 31 + number) % KINDS]
+        points.append(Point(one, window_ms, OBSERVATIONS, total, low, high, high, window_ms + 9_000, buckets))
     series = [(0, f"/endpoint/{s // 4}", str(200 + s % 4)) for s in range(SERIES)]
     context = {"service": "shop", "environment": "production", "instance": "benchmark"}
     return encode_metrics(Origin(context, "benchmark", 1, number), [HEAD], series, points)
@@ -76,19 +92,20 @@ def rollups(commits: int, start_ms: int, first: int = 0) -> Rollups:
     tools = Tools(Scrubber(), DistinctHasher(b"benchmark" * 4, REGION), TimePolicy())
     index = SeriesIndex()
     now_ms = time.time_ns() // 1_000_000
+    kinds = distributions()
     records: list[Record] = []
     for commit in range(first, first + commits):
         accumulator = Accumulator(Place(REGION, METRICS.name(REGION), 0), tools)
         begin = commit * WINDOWS_A_COMMIT
         for offset in range(begin, begin + WINDOWS_A_COMMIT):
-            accumulator.add(offset, flush(start_ms + offset * 10_000, offset), {}, now_ms, hold=False)
+            accumulator.add(offset, flush(kinds, start_ms + offset * 10_000, offset), {}, now_ms, hold=False)
         if accumulator.refused:
             raise BenchmarkFailed(f"the worker refuses what it should count: {dict(accumulator.refused)}")
         made, _ = outputs(accumulator, begin, begin + WINDOWS_A_COMMIT, index, OutputPolicy(), now_ms)
         topic = ROLLUPS.name(REGION)
         records += [Record(b"", one.value, one.partition) for one in made if one.topic == topic]
     rows = commits * WINDOWS_A_COMMIT * SERIES
-    return Rollups(records, rows, rows * 12)
+    return Rollups(records, rows, rows * OBSERVATIONS)
 
 
 def by_partition(records: Sequence[Record]) -> list[list[Record]]:
@@ -210,6 +227,8 @@ def measured(parts: Deployment, bootstrap: str, warm: Rollups, load: Rollups) ->
     yield Figure(
         case, "blocks, with the warm-up", float(inserted), "", sum(map(len, made)), "bare insert, as large as allowed"
     )
+    buckets = sum(len(one[0]) for one in distributions()) / KINDS
+    yield Figure(case, "buckets a row", buckets, "")
     yield Figure(case, "bytes a message row", sum(len(r.value) for r in load.records) / load.rows, "B")
     yield from sizes(parts, warm.rows + load.rows)
     yield Figure(case, "peak memory of the sink", peak / MIB, "MiB")

@@ -194,6 +194,8 @@ def _columns(engine: Engine, database: str, table: str) -> str:
         "SELECT name, type, comment FROM system.columns WHERE database = {d:String} AND table = {t:String} ORDER BY position",
         {"d": database, "t": table},
     )
+    if not any(comment for _, _, comment in rows):
+        return "\n".join(["| column | type |", "|---|---|", *(f"| `{name}` | `{kind}` |" for name, kind, _ in rows)])
     lines = [f"| `{name}` | `{kind}` | {comment} |" for name, kind, comment in rows]
     return "\n".join(["| column | type | |", "|---|---|---|", *lines])
 

@@ -57,9 +57,7 @@ ORDERS = Contract(
     owner="checkout",
     description="A customer paid for a basket.",
 )
-LABELS = (
-    SeriesLabels(SERIES, "order_placed", {"country": "JP", "region": "ap-southeast-2", "service": "checkout"}),
-)
+LABELS = (SeriesLabels(SERIES, "order_placed", {"country": "JP", "region": "ap-southeast-2", "service": "checkout"}),)
 
 
 def _rollups() -> bytes:

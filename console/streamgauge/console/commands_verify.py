@@ -9,7 +9,7 @@ import click
 
 from streamgauge.console.accounts_store import day_text, read_verification
 from streamgauge.console.options import with_settings
-from streamgauge.console.output import print_json, print_table
+from streamgauge.console.output import note, print_json, print_table
 from streamgauge.console.verify import DayReport, Verification
 from streamgauge.schemas.settings import FOR_EVER, duration_ms
 from streamgauge.schemas.windows import TIER_NAMES
@@ -40,7 +40,11 @@ def _duration(_: click.Context, __: click.Parameter, value: str) -> int:
     "--last", default="forever", show_default=True, callback=_duration, help="Whole UTC days from so long ago on."
 )
 @click.option(
-    "--wait", default="15s", show_default=True, callback=_duration, help="How long inserts on their way may take."
+    "--wait",
+    default="15s",
+    show_default=True,
+    callback=_duration,
+    help="How long to wait while nothing changes, if points are on their way.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the account as JSON.")
 def verify(settings: SinkSettings, last: int, wait: int, as_json: bool) -> int:
@@ -53,6 +57,7 @@ def verify(settings: SinkSettings, last: int, wait: int, as_json: bool) -> int:
     store = Store(settings.address())
     store.check()
     kept = (settings.retention_10s, settings.retention_1m, settings.retention_1h, settings.retention_1d)
+    before: tuple[int, int] | None = None
     deadline = time.monotonic() + wait / 1000
     while True:
         now = time.time_ns() // 1_000_000
@@ -60,6 +65,10 @@ def verify(settings: SinkSettings, last: int, wait: int, as_json: bool) -> int:
         found = read_verification(store, settings.database, settings.region, kept, since, now)
         if found.exact or time.monotonic() >= deadline:
             break
+        if (found.lost, found.doubled) != before:  # blocks are still on their way: wait from here on
+            if before is not None:
+                note(f"{found.lost:,} points are on their way")
+            before, deadline = (found.lost, found.doubled), time.monotonic() + wait / 1000
         time.sleep(0.5)
     if as_json:
         print_json(as_document(found))
