@@ -52,7 +52,8 @@ FLIGHT = Contract(
 
 def resolve(words: tuple[str, ...], whole: bool) -> None:
     """Parse a call as click would before it runs anything. Raises click.ClickException."""
-    group, path, rest = root, "streamgauge", list(words)
+    group: click.Group = root
+    path, rest = "streamgauge", list(words)
     context = click.Context(root, info_name=path, **root.context_settings)
     while rest:
         command = group.get_command(context, rest[0])

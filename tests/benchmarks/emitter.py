@@ -27,7 +27,7 @@ class Purchase(Event, version=1, owner="benchmark"):
 class Probe(Event, version=1, owner="benchmark"):
     """One of these is emitted every 50 ms."""
 
-    number: Measure[int]
+    number: Measure[int, unit("1")]
 
 
 def emit_all(producer: Producer, rate: int, seconds: float) -> list[int]:

@@ -75,7 +75,7 @@ def run(options: Options) -> Iterator[Figure]:
     with KafkaBroker() as broker:
         with region(broker.bootstrap, "idle", (CONTRACT,), store=True) as parts:
             pids = [parts.start_worker().pid, parts.start_sink().pid]
-            time.sleep(2)  # so that they have begun to work, before the wait for their rest
+            time.sleep(5)  # so that they have begun to work, before the wait for their rest
             idle = {name: settle(pid).peak_bytes for name, pid in zip(PARTS, pids, strict=True)}
         with region(broker.bootstrap, "memory", (CONTRACT,), store=True) as parts:
             yield from measured(parts, broker.bootstrap, messages, idle)
@@ -108,7 +108,7 @@ def measured(parts: Deployment, bootstrap: str, messages: int, idle: dict[str, i
             case, f"{name}: peak memory", used[name].peak_bytes / MIB, "MiB", idle[name] / MIB, "the same, idle"
         )
     for name, one in used.items():
-        yield Figure(case, f"{name}: CPU a message", one.cpu_s / messages * 1e6, "us")
+        yield Figure(case, f"{name}: CPU a message, with its start", one.cpu_s / messages * 1e6, "us")
     yield Figure(case, "store: peak memory", used["store"].peak_bytes / MIB, "MiB")
     yield Figure(case, "worker: time to drain, with its start", worker_s, "s")
     yield Figure(case, "all in the store after", time.monotonic() - started, "s")

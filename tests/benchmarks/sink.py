@@ -21,7 +21,7 @@ from streamgauge.processors.scrub import DistinctHasher, Scrubber
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_metrics
 from streamgauge.schemas.histogram import Buckets, histogram_of
-from streamgauge.schemas.rollups import RollupMessage, decode_rollups
+from streamgauge.schemas.rollups import RollupMessage, decode_rollups, encode
 from streamgauge.schemas.settings import Secret
 from streamgauge.schemas.topics import METRICS, ROLLUPS
 from streamgauge.schemas.windows import TIER_NAMES
@@ -34,6 +34,7 @@ from tests.benchmarks.options import BenchmarkFailed, Options
 from tests.benchmarks.processes import MIB, held_still, settle, usage
 from tests.benchmarks.regions import PATIENT, command, region
 from tests.benchmarks.report import Figure
+from tests.benchmarks.spy import spied
 from tests.support.deployment import DATABASE, Deployment
 from tests.support.kafka import KafkaBroker
 
@@ -42,6 +43,7 @@ BARE = "bare"
 SERIES = 1_000
 OBSERVATIONS = 24
 WINDOWS_A_COMMIT = 10
+COMMITS = 10
 HEAD = MetricHead("latency_seconds", "histogram", "s", ("endpoint", "status"))
 KINDS = 97
 """Different distributions; a prime, so that neighbours in time and in series differ."""
@@ -108,6 +110,22 @@ def rollups(commits: int, start_ms: int, first: int = 0) -> Rollups:
     return Rollups(records, rows, rows * OBSERVATIONS)
 
 
+def later(load: Rollups, shift_s: int) -> Rollups:
+    """The same rows in later windows."""
+    records: list[Record] = []
+    for one in load.records:
+        message = decode_rollups(one.value)
+        moved = replace(message.rows, window=message.rows.window + np.uint32(shift_s))
+        records.append(replace(one, value=encode(replace(message, rows=moved))))
+    return replace(load, records=records)
+
+
+def together(loads: Sequence[Rollups]) -> Rollups:
+    """One after another."""
+    records = [one for load in loads for one in load.records]
+    return Rollups(records, sum(one.rows for one in loads), sum(one.points for one in loads))
+
+
 def by_partition(records: Sequence[Record]) -> list[list[Record]]:
     """The messages of each partition of the rollups topic."""
     return [[one for one in records if one.partition == p] for p in range(ROLLUPS.partitions)]
@@ -156,7 +174,9 @@ def bare_store(parts: Deployment) -> Store:
     return store
 
 
-def insert_by_sink(parts: Deployment, bootstrap: str, warm: Rollups, load: Rollups) -> tuple[Inserted, int]:
+def insert_by_sink(
+    parts: Deployment, bootstrap: str, warm: Rollups, load: Rollups, profile: bool
+) -> tuple[Inserted, int]:
     """Let a sink, held still until the backlog is there, store it; also its peak memory."""
     topic, part, store_pid = ROLLUPS.name(REGION), parts.start_sink(session_timeout=PATIENT), parts.parts["store"].pid
 
@@ -175,23 +195,26 @@ def insert_by_sink(parts: Deployment, bootstrap: str, warm: Rollups, load: Rollu
         with held_still(part):
             produce(bootstrap, topic, load.records)
             before, store_before, started = usage(part.pid), usage(store_pid), time.monotonic()
-        wait(warm, load)
+        with spied(part.pid, profile) as profiles:
+            wait(warm, load)
     except BenchmarkFailed as failure:
         raise BenchmarkFailed(f"{failure}\n{parts.log('sink')[-3000:]}") from failure
     seconds, after, store_after = time.monotonic() - started, usage(part.pid), usage(store_pid)
     took = Inserted(seconds, after.cpu_s - before.cpu_s, store_after.cpu_s - store_before.cpu_s)
+    print(*profiles, sep="\n", end="\n" if profiles else "")
     return took, after.peak_bytes
 
 
 def run(options: Options) -> Iterator[Figure]:
     """Bare inserts first, then the sink, on one store."""
     start_ms = (time.time_ns() // 86_400_000_000_000) * 86_400_000 - 86_400_000
-    warm, load = rollups(2, start_ms), rollups(options.sized(30, 5), start_ms, first=2)
+    warm, first = rollups(2, start_ms), rollups(COMMITS, start_ms, first=2)
+    load = together([later(first, turn * COMMITS * WINDOWS_A_COMMIT * 10) for turn in range(options.sized(10, 1))])
     with KafkaBroker() as broker, region(broker.bootstrap, REGION, store=True) as parts:
-        yield from measured(parts, broker.bootstrap, warm, load)
+        yield from measured(parts, broker.bootstrap, warm, load, options.profile)
 
 
-def measured(parts: Deployment, bootstrap: str, warm: Rollups, load: Rollups) -> Iterator[Figure]:
+def measured(parts: Deployment, bootstrap: str, warm: Rollups, load: Rollups, profile: bool) -> Iterator[Figure]:
     """The figures, best-known floor last."""
     began = time.process_time()
     made = [blocks(records, number) for number, records in enumerate(by_partition(load.records))]
@@ -199,7 +222,7 @@ def measured(parts: Deployment, bootstrap: str, warm: Rollups, load: Rollups) ->
     store, pid = bare_store(parts), parts.parts["store"].pid
     insert_bare(store, made, "rollups_landing", pid)  # the first one warms the store up
     bare = {table: insert_bare(store, made, table, pid) for table in TARGETS}
-    sunk, peak = insert_by_sink(parts, bootstrap, warm, load)
+    sunk, peak = insert_by_sink(parts, bootstrap, warm, load, profile)
     if (found := parts.points("1d")) != warm.points + load.points:
         raise BenchmarkFailed(f"the store has {found:,} points of {warm.points + load.points:,}")
     case = f"{load.rows:,} rows"

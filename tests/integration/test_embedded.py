@@ -138,15 +138,18 @@ def test_a_service_with_nothing_configured_is_seen_in_sql_and_survives_a_restart
         assert again.one("SELECT sum(count) FROM rollups_1d WHERE metric = 'checkout_requests'") == 1000
         emit(tmp_path)
         again.wait_for("SELECT sum(count) FROM rollups_1d WHERE metric = 'checkout_requests'", 2000)
+        account = json.loads(run(tmp_path, "verify", "--json").stdout)
+        assert (account["lost"], account["doubled"]) == (0, 0), (
+            "offsets of the new broker start anew, the account goes on"
+        )
     finally:
         assert again.end() == 0
 
 
 def test_all_flights_through_the_embedded_parts_are_what_polars_says(dev: Dev, tmp_path: Path) -> None:
-    made = run(
-        tmp_path, "contract", "infer", str(flights_file()), "--name", "flight", "--time", "time_hour",
-        "--dimension", "carrier,origin", "--measure", "dep_delay", "--unique", "tailnum", "--granularity", "1h", "--output", "flight.json",
-    )  # fmt: skip
+    fields = ("--time", "time_hour", "--dimension", "carrier,origin", "--measure", "dep_delay", "--unique", "tailnum")
+    asked = ("--name", "flight", *fields, "--granularity", "1h", "--output", "flight.json")
+    made = run(tmp_path, "contract", "infer", str(flights_file()), *asked)
     assert made.returncode == 0, made.stderr
     done = run(tmp_path, "replay", str(flights_file()), "--contract", "flight.json", "--json", timeout=300)
     assert done.returncode == 0, done.stderr

@@ -23,7 +23,8 @@ from streamgauge.producers.settings import ProducerSettings
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.settings import FOR_EVER, Secret, duration_ms, size_bytes, variable
-from streamgauge.schemas.topics import TOPICS, Topic
+from streamgauge.schemas.topics import ROLLUPS, TOPICS, Topic
+from streamgauge.sinks.ranges import Place, Range
 from streamgauge.sinks.settings import SinkSettings
 from tests.support.wire_examples import EXAMPLES
 
@@ -75,7 +76,7 @@ def setting_text(parse: Callable[[str], Any], value: Any) -> str:
         return _duration(value)
     if parse is size_bytes:
         return _size(value)
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, cast("tuple[object, ...]", value))) if isinstance(value, tuple) else str(value)
 
 
 def _duration(ms: int) -> str:
@@ -145,6 +146,12 @@ def _json(value: Any, indent: str = "") -> str:
     return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
 
 
+def metadata_section() -> str:
+    """What a sink writes down about one block."""
+    one = Range(Place("eu", ROLLUPS.name("eu"), "Nq3v0bXgQ0a7v1mBq8s5Kw", 1), 120, 184)
+    return f"```text\n{one.intent()}\n{one.done()}\n{one.token}\n```"
+
+
 class Engine:
     """The embedded engine in a directory of its own, as `sinks.ddl.Client`."""
 
@@ -204,7 +211,7 @@ def plain_sections() -> dict[str, str]:
     """Every section that needs no engine."""
     found = {f"settings.{part}": settings_section(part) for part in PARTS}
     found |= {f"wire.{kind}": wire_section(kind) for kind in EXAMPLES}
-    return found | {"commands": commands_section(), "topics": topics_section()}
+    return found | {"commands": commands_section(), "topics": topics_section(), "metadata": metadata_section()}
 
 
 def pages() -> list[Path]:

@@ -30,7 +30,8 @@ def read_verification(
     ranges = [
         LedgerRange(*row)
         for row in store.query_rows(
-            f"SELECT topic, partition, offset_from, offset_to, messages, batches, points, refused_points {where}", bound
+            f"SELECT topic, partition, offset_from, offset_to, messages, batches, points, refused_points, incarnation {where}",
+            bound,
         )
     ]
     by_day = {

@@ -101,7 +101,7 @@ def store_count(rows: Sequence[Sequence[Any]]) -> StoreCount:
 
 def ledger_sql(database: str) -> str:
     """One statement that counts the ledger's table since `{since_ms:Int64}`; see `ledger_count`."""
-    place = "PARTITION BY region, topic, partition ORDER BY offset_from"
+    place = "PARTITION BY region, topic, incarnation, partition ORDER BY offset_from"
     covered = f"max(offset_to) OVER ({place} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
     entries = [f"sum(arraySum((p, t) -> if(t = {tier}, p, 0), day_points, tiers))" for tier in range(len(TIER_NAMES))]
     return (

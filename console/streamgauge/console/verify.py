@@ -25,6 +25,7 @@ class LedgerRange:
     batches: int
     points: int
     refused: int
+    incarnation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,12 @@ class Verification:
 
 
 def partition_reports(ranges: Iterable[LedgerRange]) -> tuple[PartitionReport, ...]:
-    """Ranges by partition, with the holes and overlaps between them. The first range may start anywhere."""
-    grouped: dict[tuple[str, int], list[LedgerRange]] = defaultdict(list)
+    """Ranges by partition and life of its topic, with the holes and overlaps between them. The first may start anywhere."""
+    grouped: dict[tuple[str, int, str], list[LedgerRange]] = defaultdict(list)
     for one in ranges:
-        grouped[one.topic, one.partition].append(one)
+        grouped[one.topic, one.partition, one.incarnation].append(one)
     reports: list[PartitionReport] = []
-    for (topic, partition), found in sorted(grouped.items()):
+    for (topic, partition, _), found in sorted(grouped.items()):
         found.sort(key=lambda one: one.start)
         gaps: list[tuple[int, int]] = []
         overlaps: list[tuple[int, int]] = []

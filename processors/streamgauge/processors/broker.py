@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from concurrent.futures import Future
 from typing import Any, cast
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streamgauge.schemas.errors import BrokerUnavailable, Refused
@@ -27,16 +26,20 @@ class Broker:
 
     async def committed(self, topic: str, partition: int) -> int:
         """The group's committed offset, after every pending transaction has ended; `NO_OFFSET` when there is none."""
-        wanted = ConsumerGroupTopicPartitions(self._group, [TopicPartition(topic, partition)])
-        futures = cast(
-            "dict[str, Future[ConsumerGroupTopicPartitions]]",
-            self._admin.list_consumer_group_offsets([wanted], require_stable=True, request_timeout=self._timeout_s),
-        )
-        found = await asyncio.wrap_future(next(iter(futures.values())))
-        one = (found.topic_partitions or [])[0]
-        if one.error:
-            raise KafkaException(one.error)
-        return max(one.offset, NO_OFFSET)
+        return await asyncio.to_thread(self._committed, topic, partition)
+
+    def _committed(self, topic: str, partition: int) -> int:
+        # not the admin client: its look-up of offsets crashes the whole process, in librdkafka 2.16, when the group's
+        # coordinator moves or is still loading; a consumer asks again. That one reads committed also means stable offsets
+        config = {"group.id": self._group, "enable.auto.commit": False, "isolation.level": "read_committed"}
+        consumer = Consumer(self._config | config)
+        try:
+            (found,) = consumer.committed([TopicPartition(topic, partition)], timeout=self._timeout_s)
+        finally:
+            consumer.close()
+        if found.error:
+            raise KafkaException(found.error)
+        return max(found.offset, NO_OFFSET)
 
     async def log_start(self, topic: str, partition: int) -> int:
         """The first offset that the partition still has."""

@@ -63,6 +63,7 @@ class TransactionalCommitter:
         self._config = config
         self._timeout_ms = timeout_ms
         self._producer: Any = None
+        self._starting: asyncio.Future[None] | None = None
 
     async def open(self) -> int:
         """See Committer. The committed offset is read after fencing: only then is it final."""
@@ -75,10 +76,11 @@ class TransactionalCommitter:
             max_batch_size=1 << 19,
         )
         self._producer = producer
-        await producer.start()
-        if self._producer is not producer:  # closed meanwhile, when there was little to stop
-            await producer.stop()
+        self._starting = asyncio.ensure_future(producer.start())
+        await asyncio.wait([self._starting])
+        if self._producer is not producer:
             raise RuntimeError("the committer was closed while it opened")
+        self._starting.result()
         return await self._broker.committed(self._target.topic, self._target.partition)
 
     async def commit(self, outputs: Sequence[Output], end: int) -> None:
@@ -95,9 +97,20 @@ class TransactionalCommitter:
     async def close(self) -> None:
         """See Committer."""
         producer, self._producer = self._producer, None
-        if producer is not None:
-            with contextlib.suppress(Exception):  # it is thrown away because it failed, or is not needed any more
-                await asyncio.wait_for(producer.stop(), 5)
+        if producer is None:
+            return
+        if self._starting is not None and not self._starting.done():  # a producer cannot be stopped while it starts
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        await _stop(producer)
+
+
+async def _stop(producer: Any) -> None:
+    """Let go of a producer in whatever state it is; what it had not sent is lost on purpose."""
+    with contextlib.suppress(Exception):  # it is thrown away because it failed, or is not needed any more
+        await asyncio.wait_for(producer.stop(), 5)
+    with contextlib.suppress(Exception):  # where stopping failed or took too long, connections and tasks are left
+        await asyncio.wait_for(producer.client.close(), 5)
 
 
 class CommitOffset(Protocol):
@@ -135,5 +148,4 @@ class PlainCommitter:
         """See Committer."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            with contextlib.suppress(Exception):  # nothing is left to lose: all sends were awaited
-                await asyncio.wait_for(producer.stop(), 5)
+            await _stop(producer)

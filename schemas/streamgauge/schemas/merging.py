@@ -1,7 +1,6 @@
 """Merging: partials of equal metric, series, entry tier and window become one row.
 
-The order of the rows decides nothing but the last bits of sums: these add in the order of the rows (of gauges: of the
-instants of their last values), so that the same rows in the same order give the same bytes.
+The same rows in the same order give the same bytes; another order changes nothing but the last bits of sums.
 """
 
 from __future__ import annotations

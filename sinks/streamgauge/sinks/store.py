@@ -130,11 +130,11 @@ class Store:
         ]
         self._rows("metrics", rows, ["metric", "family", "type", "unit", "labels", "entry", "kind"])
 
-    def insert_ledger(self, entries: Sequence[LedgerEntry], token: str) -> None:
-        """Insert ledger entries; a repeat is harmless: the key is (region, topic, partition, from)."""
+    def insert_ledger(self, entries: Sequence[LedgerEntry], token: str, incarnation: str = "") -> None:
+        """Insert ledger entries; a repeat is harmless: the key is (region, topic, incarnation, partition, from)."""
         rows = [
             [
-                e.region, e.topic, e.partition, e.start, e.end, e.messages, e.batches, min(e.total, LARGEST),
+                e.region, e.topic, incarnation, e.partition, e.start, e.end, e.messages, e.batches, min(e.total, LARGEST),
                 min(sum(e.refused.values()), LARGEST),
                 [tier for tier, _ in e.points], [_day(day) for _, day in e.points], list(e.points.values()),
                 dict(e.refused), dict(e.scrubbed), dict(e.skipped), _instant(e.min_window), _instant(e.max_window),
@@ -143,20 +143,30 @@ class Store:
             for e in entries
         ]  # fmt: skip
         names = (
-            "region topic partition offset_from offset_to messages batches points refused_points tiers days day_points "
-            "refused scrubbed skipped min_window max_window committed_at"
+            "region topic incarnation partition offset_from offset_to messages batches points refused_points tiers days "
+            "day_points refused scrubbed skipped min_window max_window committed_at"
         )
         self._rows("ledger", rows, names.split(), token)
 
-    def insert_dead(self, letters: Sequence[DeadLetter], token: str) -> None:
+    def insert_dead(self, letters: Sequence[DeadLetter], token: str, incarnation: str = "") -> None:
         """Insert dead letters; a repeat is harmless."""
         rows = [
-            [d.region, d.topic, d.partition, d.offset, d.reason, d.rows, d.event, d.detail, _instant(d.at_ms / 1000)]
+            [
+                d.region,
+                d.topic,
+                incarnation,
+                d.partition,
+                d.offset,
+                d.reason,
+                d.rows,
+                d.event,
+                d.detail,
+                _instant(d.at_ms / 1000),
+            ]
             for d in letters
         ]
-        self._rows(
-            "dead", rows, ["region", "topic", "partition", "offset", "reason", "rows", "event", "detail", "at"], token
-        )
+        names = ["region", "topic", "incarnation", "partition", "offset", "reason", "rows", "event", "detail", "at"]
+        self._rows("dead", rows, names, token)
 
     def _rows(self, name: str, rows: list[list[Any]], names: Sequence[str], token: str = "") -> None:
         if rows:

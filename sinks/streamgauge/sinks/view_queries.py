@@ -194,8 +194,8 @@ def _measure_sums(metric: str, place: int) -> list[str]:
         # a window without a value must not look like a zero
         f"minOrNullIf(u.min, {own}) AS _min{place}",
         f"maxOrNullIf(u.max, {own}) AS _max{place}",
-        # one merged row at most, so its cells need no adding up, which sumMap would do at four times the price
-        f"CAST(groupArrayArrayIf(u.cells, {own}), 'Map(Int16, UInt64)') AS _hist{place}",
+        # one merged row at most, so its cells need no adding up, which sumMap would do at three times the price
+        f"mapFromArrays(groupArrayArrayIf(u.keys, {own}), groupArrayArrayIf(u.counts, {own})) AS _hist{place}",
     ]
 
 
@@ -216,7 +216,7 @@ def _event_rows(contract: Contract, tier: str, source: Source) -> str:
     metrics = [contract.name, *(f"{contract.name}.{measure}" for measure in contract.of_kind("measure"))]
     sketches = [f"{contract.name}.{field}" for field in contract.of_kind("unique")]
     keys = "r.metric AS metric, r.series_id AS series_id, r.window AS window"
-    numbers = f"count, sum, min, max, CAST(hist, '{_CELLS}') AS cells"
+    numbers = "count, sum, min, max, mapKeys(hist) AS keys, mapValues(hist) AS counts"
     rollups = source.rows(f"rollups_{tier}", metrics)
     if not sketches:
         return f"SELECT {keys}, {numbers} {rollups}"
@@ -224,11 +224,8 @@ def _event_rows(contract: Contract, tier: str, source: Source) -> str:
     return (
         f"SELECT {keys}, {numbers}, arrayReduce('uniqCombined64State', emptyArrayUInt64()) AS state {rollups}"
         f" UNION ALL SELECT {keys}, toUInt64(0) AS count, 0. AS sum, 0. AS min, 0. AS max,"
-        f" CAST([], '{_CELLS}') AS cells, state {source.rows(f'distinct_{tier}', sketches)}"
+        f" emptyArrayInt16() AS keys, emptyArrayUInt64() AS counts, state {source.rows(f'distinct_{tier}', sketches)}"
     )
-
-
-_CELLS = "Array(Tuple(Int16, UInt64))"
 
 
 def _free(name: str, taken: set[str], suffix: str) -> str:

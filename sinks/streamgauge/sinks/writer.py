@@ -39,9 +39,9 @@ class Writer:
             if insert.rows:
                 inserts[insert.table] = lambda token: self._store.insert_block(insert, token)
         if ledger:
-            inserts["ledger"] = lambda token: self._store.insert_ledger(ledger, token)
+            inserts["ledger"] = lambda token: self._store.insert_ledger(ledger, token, block.place.incarnation)
         if dead:
-            inserts["dead"] = lambda token: self._store.insert_dead(dead, token)
+            inserts["dead"] = lambda token: self._store.insert_dead(dead, token, block.place.incarnation)
         return {table: partial(self.insert, table, insert) for table, insert in inserts.items()}
 
     def insert(self, table: str, insert: Callable[[str], None], token: str) -> Outcome:

@@ -192,7 +192,7 @@ def check(world: World) -> None:
     assert counted == dict.fromkeys(expected, 1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 1 << 48))
 def test_every_message_is_committed_exactly_once_whatever_happens(seed: int) -> None:
     world = play(seed, retention=False)
@@ -201,7 +201,7 @@ def test_every_message_is_committed_exactly_once_whatever_happens(seed: int) -> 
     assert OFFSETS_LOST not in world.store.totals().refused
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.integers(0, 1 << 48))
 def test_what_retention_deletes_unread_is_recorded_and_the_rest_committed_exactly_once(seed: int) -> None:
     check(play(seed, retention=True))

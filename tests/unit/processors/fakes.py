@@ -10,6 +10,9 @@ from streamgauge.processors.outputs import Output
 from tests.unit.processors.totals import Totals
 
 
+MAX_MESSAGE = 1 << 20
+
+
 class Fenced(Exception):
     """Another owner has opened the partition since."""
 
@@ -57,6 +60,8 @@ class FakeCommitter:
         """See Committer."""
         self._check()
         await self.at("begin")
+        if any(len(one.value) > MAX_MESSAGE for one in outputs):
+            raise ValueError("a message is too large")
         self._check()
         self.store.transactions.append(list(outputs))
         self.store.offset = end

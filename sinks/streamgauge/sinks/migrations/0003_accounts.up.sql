@@ -47,6 +47,7 @@ CREATE TABLE IF NOT EXISTS ${database}.ledger
 (
     region LowCardinality(String),
     topic LowCardinality(String),
+    incarnation LowCardinality(String) COMMENT 'life of the topics: after it, offsets start anew',
     partition UInt16,
     offset_from UInt64,
     offset_to UInt64 COMMENT 'one after the last offset',
@@ -66,7 +67,7 @@ CREATE TABLE IF NOT EXISTS ${database}.ledger
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(committed_at)
-ORDER BY (region, topic, partition, offset_from)
+ORDER BY (region, topic, incarnation, partition, offset_from)
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'What every transaction of a processor added; read with FINAL';
 
@@ -74,6 +75,7 @@ CREATE TABLE IF NOT EXISTS ${database}.dead
 (
     region LowCardinality(String),
     topic LowCardinality(String),
+    incarnation LowCardinality(String) COMMENT 'life of the topics: after it, offsets start anew',
     partition UInt16,
     offset UInt64,
     reason LowCardinality(String),
@@ -84,6 +86,6 @@ CREATE TABLE IF NOT EXISTS ${database}.dead
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(at)
-ORDER BY (region, topic, partition, offset, reason)
+ORDER BY (region, topic, incarnation, partition, offset, reason)
 SETTINGS ttl_only_drop_parts = 1, materialize_ttl_recalculate_only = 1
 COMMENT 'Refused batches and rows by reason; read with FINAL';

@@ -1,0 +1,227 @@
+"""One suite for every committer: the fake that the tests of partitions rest on, and transactions of a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka import TopicPartition as AioTopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from streamgauge.processors.broker import NO_OFFSET, Broker
+from streamgauge.processors.outputs import Output
+from streamgauge.processors.transactions import CommitTarget, Committer, TransactionalCommitter
+from tests.support import kafka as kafka_support
+from tests.unit.processors.fakes import FakeCommitter, Store
+
+
+@dataclass
+class Edge:
+    """How to make committers of one raw partition; and what its readers see: messages, and the group's offset."""
+
+    new: Callable[[], Committer]
+    seen: Callable[[], list[bytes]]
+    name: str
+    other: Callable[[], Committer]
+    """Makes committers of another raw partition of the same group."""
+
+    def outputs(self, *values: bytes) -> list[Output]:
+        """Messages for two partitions of the topic in turn."""
+        return [Output(self.name, number % 2, value) for number, value in enumerate(values)]
+
+
+def committed_messages(bootstrap: str, topic: str) -> list[bytes]:
+    """All messages that a reader of committed records finds now, in both partitions."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+    )
+    try:
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(2)])
+        found: list[bytes] = []
+        ends: set[int | None] = set()
+        deadline = time.monotonic() + 30
+        while len(ends) < 2 and time.monotonic() < deadline:
+            message = consumer.poll(0.1)
+            if message is None:
+                continue
+            if message.error() is not None:
+                ends.add(message.partition())
+            elif isinstance(value := message.value(), bytes):
+                found.append(value)
+        assert len(ends) == 2, "the topic cannot be read to its end"
+        return sorted(found)
+    finally:
+        consumer.close()
+
+
+@pytest.fixture(params=["fake", pytest.param("kafka", marks=pytest.mark.kafka)])
+def edge(request: pytest.FixtureRequest, unique: str) -> Iterator[Edge]:
+    """Each kind in turn."""
+    if request.param == "fake":
+        store, apart = Store(), Store()
+
+        def seen() -> list[bytes]:
+            return sorted(one.value for made in (*store.transactions, *apart.transactions) for one in made)
+
+        yield Edge(lambda: FakeCommitter(store), seen, unique, lambda: FakeCommitter(apart))
+        return
+    bootstrap: str = request.getfixturevalue("kafka").bootstrap
+    raw, group = f"{unique}-raw", f"{unique}-group"
+    kafka_support.create_topic(bootstrap, raw, 2)
+    kafka_support.create_topic(bootstrap, unique, 2)
+    broker = Broker({"bootstrap.servers": bootstrap}, group)
+    config = {"bootstrap_servers": [bootstrap]}
+
+    def committer(partition: int) -> Committer:
+        return TransactionalCommitter(CommitTarget(raw, partition, group), broker, config)
+
+    yield Edge(lambda: committer(0), lambda: committed_messages(bootstrap, unique), unique, lambda: committer(1))
+
+
+async def seen(edge: Edge) -> list[bytes]:
+    """What readers see, without stopping the clients of this loop."""
+    return await asyncio.to_thread(edge.seen)
+
+
+async def test_a_partition_that_was_never_committed_has_no_offset(edge: Edge) -> None:
+    committer = edge.new()
+    assert await committer.open() == NO_OFFSET
+    await committer.close()
+
+
+async def test_outputs_and_offset_are_committed_together(edge: Edge) -> None:
+    committer = edge.new()
+    await committer.open()
+    await committer.commit(edge.outputs(b"1", b"2", b"3"), 7)
+    await committer.commit([], 8)
+    await committer.commit(edge.outputs(b"4"), 9)
+    assert await seen(edge) == [b"1", b"2", b"3", b"4"]
+    await committer.close()
+    again = edge.new()
+    assert await again.open() == 9
+    await again.close()
+
+
+async def test_a_commit_that_fails_leaves_nothing_behind(edge: Edge) -> None:
+    committer = edge.new()
+    await committer.open()
+    await committer.commit(edge.outputs(b"1"), 3)
+    with pytest.raises(Exception, match=r"(?i)large|1048576"):
+        await committer.commit(edge.outputs(b"2", b"x" * (2 << 20), b"3"), 5)
+    await committer.close()
+    assert await committer.open() == 3
+    assert await seen(edge) == [b"1"]
+    await committer.commit(edge.outputs(b"4"), 5)
+    assert await seen(edge) == [b"1", b"4"]
+    await committer.close()
+
+
+async def test_opening_a_partition_fences_its_previous_owner(edge: Edge) -> None:
+    zombie, owner = edge.new(), edge.new()
+    await zombie.open()
+    await zombie.commit(edge.outputs(b"1"), 1)
+    assert await owner.open() == 1
+    with pytest.raises(Exception):  # noqa: B017, PT011  # which one is the client's business: its outcome is unknown
+        await zombie.commit(edge.outputs(b"twice"), 2)
+    await owner.commit(edge.outputs(b"2"), 2)
+    assert await seen(edge) == [b"1", b"2"]
+    await zombie.close()
+    await owner.close()
+    # a zombie that opens anew is the owner
+    assert await zombie.open() == 2
+    await zombie.commit(edge.outputs(b"3"), 3)
+    assert await seen(edge) == [b"1", b"2", b"3"]
+    await zombie.close()
+
+
+async def test_who_opens_during_a_commit_finds_all_of_it_or_nothing(edge: Edge) -> None:
+    expected: list[bytes] = []
+    offset = 0
+    for turn in range(3):
+        first, second = edge.new(), edge.new()
+        await first.open()
+        value = b"%d" % turn
+        _, opened = await asyncio.gather(
+            first.commit(edge.outputs(value), turn + 1), second.open(), return_exceptions=True
+        )
+        if opened == turn + 1:
+            expected.append(value)
+            offset = turn + 1
+        assert max(int(str(opened)), 0) == offset
+        assert await seen(edge) == expected
+        await first.close()
+        await second.close()
+
+
+async def test_partitions_do_not_disturb_one_another(edge: Edge) -> None:
+    one, other = edge.new(), edge.other()
+    await one.open()
+    assert await other.open() == NO_OFFSET
+    await asyncio.gather(one.commit(edge.outputs(b"1"), 5), other.commit(edge.outputs(b"2"), 6))
+    await one.commit(edge.outputs(b"3"), 7)
+    assert await seen(edge) == [b"1", b"2", b"3"]
+    await one.close()
+    await other.close()
+    assert [await one.open(), await other.open()] == [7, 6]
+    await one.close()
+    await other.close()
+
+
+async def test_closing_twice_or_before_opening_is_nothing(edge: Edge) -> None:
+    committer = edge.new()
+    await committer.close()
+    await committer.open()
+    await committer.close()
+    await committer.close()
+    with pytest.raises(RuntimeError, match="not open"):
+        await committer.commit(edge.outputs(b"1"), 1)
+    assert await seen(edge) == []
+
+
+async def test_closing_while_it_opens_ends_it(edge: Edge) -> None:
+    for turns in (1, 3, 30):
+        committer = edge.new()
+        opening = asyncio.ensure_future(committer.open())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(committer.close(), 20)
+        await asyncio.wait_for(asyncio.gather(opening, return_exceptions=True), 20)
+        await committer.close()
+    owner = edge.new()
+    assert await owner.open() == NO_OFFSET
+    await owner.commit(edge.outputs(b"1"), 1)
+    assert await seen(edge) == [b"1"]
+    await owner.close()
+
+
+@pytest.mark.kafka
+async def test_an_offset_is_told_only_after_a_transaction_that_may_change_it_has_ended(
+    kafka: kafka_support.Broker, unique: str
+) -> None:
+    kafka_support.create_topic(kafka.bootstrap, unique, 1)
+    patient, hasty = (Broker({"bootstrap.servers": kafka.bootstrap}, unique, timeout_s) for timeout_s in (20, 1))
+    assert await patient.committed(unique, 0) == NO_OFFSET
+    # not the partition's own: opening that one would end the transaction
+    other: Any = AIOKafkaProducer(bootstrap_servers=[kafka.bootstrap], transactional_id=f"{unique}-other")
+    await other.start()
+    try:
+        await other.begin_transaction()
+        await other.send_offsets_to_transaction({AioTopicPartition(unique, 0): 5}, unique)
+        with pytest.raises(KafkaException):
+            await hasty.committed(unique, 0)
+        waiting = asyncio.ensure_future(patient.committed(unique, 0))
+        await other.commit_transaction()
+        assert await waiting == 5
+    finally:
+        await other.stop()

@@ -1,0 +1,249 @@
+"""Contract files: what is read, what is refused, and that every problem is named at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamgauge.schemas.contracts import (
+    FIELD_KINDS,
+    FIELD_TYPES,
+    RESERVED_COLUMNS,
+    Contract,
+    Field,
+    load_contracts,
+    parse_contract,
+)
+from streamgauge.schemas.errors import ContractError
+from streamgauge.schemas.windows import TIER_NAMES
+from tests.properties.messages import MODERATE, names, texts
+
+
+@st.composite
+def declared_fields(draw: st.DrawFn) -> Field:
+    """Any field that a contract may declare."""
+    kind = draw(st.sampled_from(FIELD_KINDS))
+    allowed = ("integer", "number") if kind == "measure" else FIELD_TYPES
+    values = tuple(draw(st.lists(texts, max_size=3)))
+    return Field(kind, draw(st.sampled_from(allowed)), draw(texts), values, draw(st.booleans()), draw(texts))
+
+
+field_names = names.filter(lambda name: name not in RESERVED_COLUMNS)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 53), 1 << 53) | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+    max_leaves=5,
+)
+contracts = st.builds(
+    Contract,
+    names,
+    st.integers(1, 1_000),
+    st.dictionaries(field_names, declared_fields(), max_size=4),
+    owner=texts,
+    purpose=texts.filter(bool),
+    retention=texts,
+    granularity=st.sampled_from(TIER_NAMES),
+    time=st.sampled_from(["", "Placed At"]),
+    description=texts,
+    examples=st.dictionaries(texts, json_values, max_size=2),
+)
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    """A small contract as JSON; `...` takes a key away."""
+    whole = {"name": "visit", "version": 1, "fields": {"place": {"kind": "dimension"}}, **changes}
+    return {key: value for key, value in whole.items() if value is not ...}
+
+
+def problems(content: dict[str, Any] | bytes) -> list[str]:
+    """What is wrong with it, without the name of the file."""
+    with pytest.raises(ContractError) as caught:
+        parse_contract(content if isinstance(content, bytes) else orjson.dumps(content), "visit.json")
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith("visit.json: ") for line in lines)
+    return [line.removeprefix("visit.json: ") for line in lines]
+
+
+@MODERATE
+@given(contracts)
+def test_what_is_dumped_is_read_back(contract: Contract) -> None:
+    text = contract.dump()
+    assert parse_contract(text) == contract
+    assert parse_contract(text).dump() == text
+    assert text.endswith(b"}\n")
+
+
+def test_what_is_not_said_has_its_default() -> None:
+    contract = parse_contract(orjson.dumps(body()))
+    assert contract == Contract("visit", 1, {"place": Field("dimension")})
+    assert (contract.purpose, contract.granularity, contract.fields["place"].type) == ("analytics", "10s", "string")
+    assert contract.json() == {
+        "name": "visit",
+        "version": 1,
+        "purpose": "analytics",
+        "granularity": "10s",
+        "fields": {"place": {"kind": "dimension", "type": "string"}},
+    }
+
+
+def test_fields_are_listed_by_kind_in_declared_order() -> None:
+    contract = Contract("v", 1, {"b": Field("dimension"), "n": Field("measure", "number"), "a": Field("dimension")})
+    assert contract.of_kind("dimension") == ("b", "a")
+    assert contract.of_kind("unique") == ()
+
+
+def test_every_problem_is_named_at_once() -> None:
+    wrong = body(
+        name="Two words",
+        version=0,
+        granularity="5m",
+        time="place",
+        fields={
+            "place": {"kind": "label"},
+            "paid": {"kind": "measure", "type": "string"},
+            "seen": {"kind": "unique", "type": "text"},
+            "window": {"kind": "dimension"},
+            "é": {"kind": "dimension"},
+        },
+    )
+    assert problems(wrong) == [
+        "name: 'Two words' is not a name (letters, digits, _)",
+        "fields.é: 'é' is not a name (letters, digits, _)",
+        "version: must be 1 or more",
+        "granularity: '5m' is none of 10s, 1m, 1h, 1d",
+        "time: 'place' is a field too; an event has one time",
+        "fields.place.kind: 'label' is none of dimension, measure, unique, idempotency_key, dropped",
+        "fields.paid: a measure is an integer or a number, not a string",
+        "fields.seen.type: 'text' is none of string, integer, number, boolean",
+        "fields.window: this name is a column of every view; choose another",
+    ]
+
+
+def test_wrong_shapes_are_named_at_once_together_with_other_problems() -> None:
+    wrong = {
+        "version": True,
+        "ownr": "me",
+        "granularity": "5m",
+        "fields": {
+            "place": {"kind": "dimension", "values": "north", "optional": "false", "nullable": True},
+            "paid": 5,
+            "seen": {"type": "string"},
+            "size": {"kind": "dimension", "values": ["1", 2]},
+        },
+        "examples": [],
+    }
+    assert problems(wrong) == [
+        "ownr: there is no such key",
+        "fields.place.nullable: there is no such key",
+        "fields.place.values: must be a list",
+        "fields.place.optional: must be true or false",
+        "fields.paid: must be an object",
+        "fields.seen.kind: is missing",
+        "fields.size.values: must be texts, as they are emitted",
+        "examples: must be an object",
+        "name: is missing",
+        "version: must be an integer",
+        "granularity: '5m' is none of 10s, 1m, 1h, 1d",
+    ]
+
+
+@pytest.mark.parametrize("key", ["name", "version", "fields"])
+def test_a_key_that_must_be_there_is_asked_for(key: str) -> None:
+    assert problems(body(**{key: ...})) == [f"{key}: is missing"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("name", 5), ("owner", None), ("purpose", ["a"]), ("retention", 400), ("granularity", 10), ("time", {})],
+)
+def test_texts_are_texts(key: str, value: object) -> None:
+    assert problems(body(**{key: value})) == [f"{key}: must be a text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"[]", "a contract is a JSON object"),
+        (b"5", "a contract is a JSON object"),
+        (b'{"name":"\xff"}', "not JSON"),
+        (b"[" * 10_000, "not JSON"),
+        (b'{"examples":{"a":' + b"[" * 1000 + b"]" * 1000 + b"}}", "not JSON"),
+    ],
+)
+def test_what_is_no_contract_at_all_is_refused(text: bytes, problem: str) -> None:
+    (found,) = problems(text)
+    assert found.startswith(problem)
+
+
+def test_a_field_that_is_declared_twice_is_refused() -> None:
+    twice = b'{"name":"visit","version":1,"fields":{"a":{"kind":"unique"},"a":{"kind":"dimension"}},"version":2}'
+    assert problems(twice) == ["a: stands twice in one object", "version: stands twice in one object"]
+
+
+@pytest.mark.parametrize("name", ["a" * 101, "", "1st", "a-b", "a.b", "a b", "a\0b"])
+def test_names_are_short_identifiers(name: str) -> None:
+    assert len(problems(body(name=name))) == 1
+    assert len(problems(body(fields={name: {"kind": "dimension"}}))) == 1
+
+
+@MODERATE
+@given(json_values, st.sampled_from(["", "fields", "fields/place", "fields/place/values", "examples", "version"]))
+def test_any_json_is_a_contract_or_a_contract_error(value: Any, path: str) -> None:
+    whole: Any = body()
+    inside = whole
+    *steps, last = path.split("/")
+    for step in steps:
+        inside = inside[step]
+    if path:
+        inside[last] = value
+    text = orjson.dumps(whole if path else value)
+    try:
+        contract = parse_contract(text)
+    except ContractError:
+        return
+    assert parse_contract(contract.dump()) == contract
+
+
+def write(path: Path, **changes: Any) -> Path:
+    """A contract file."""
+    path.write_bytes(orjson.dumps(body(**changes)))
+    return path
+
+
+def test_contracts_are_loaded_from_files_and_directories(tmp_path: Path) -> None:
+    directory = tmp_path / "contracts"
+    directory.mkdir()
+    write(directory / "a.json")
+    write(directory / "b.json", version=2)
+    (directory / "README.md").write_text("not a contract")
+    single = write(tmp_path / "order.json", name="order")
+    found = load_contracts([directory, single])
+    assert {key: one.name for key, one in found.items()} == {
+        ("visit", 1): "visit",
+        ("visit", 2): "visit",
+        ("order", 1): "order",
+    }
+    assert load_contracts([]) == {}
+
+
+def test_the_same_contract_in_two_files_is_no_conflict(tmp_path: Path) -> None:
+    assert len(load_contracts([write(tmp_path / "a.json"), write(tmp_path / "b.json")])) == 1
+
+
+def test_every_file_that_cannot_be_used_is_named_at_once(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a.json"), write(tmp_path / "b.json", owner="someone else")
+    wrong, absent = write(tmp_path / "c.json", version=0), tmp_path / "d.json"
+    with pytest.raises(ContractError) as caught:
+        load_contracts([first, second, wrong, absent])
+    assert str(caught.value).splitlines() == [
+        f"{second}: version 1 of 'visit' is declared twice, differently",
+        f"{wrong}: version: must be 1 or more",
+        f"{absent}: No such file or directory",
+    ]

@@ -1,0 +1,220 @@
+"""The driver: several partitions, one step each a turn; nothing waits, nothing overtakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import pytest
+
+from streamgauge.schemas.errors import PositionLost
+from streamgauge.schemas.topics import DEAD
+from streamgauge.sinks.blocks import BlockPolicy
+from streamgauge.sinks.driver import Commit, Driver, Inserts
+from streamgauge.sinks.insertion import CommitIntent, Outcome
+from streamgauge.sinks.partition import Decoded, Partition
+from streamgauge.sinks.ranges import Place, Range
+from tests.unit.sinks.messages import LETTER
+
+T = TypeVar("T")
+TOPIC = "sg.eu.dead.v1"
+A, B = (TOPIC, 0), (TOPIC, 1)
+
+
+class Bench:
+    """A driver with hands on everything around it."""
+
+    def __init__(self, **policy: int) -> None:
+        self.now = 100.0
+        self.tasks: list[tuple[Callable[[], Any], Future[Any]]] = []
+        self.commits: list[list[tuple[str, int, int]]] = []
+        self.inserted: list[str] = []
+        self.outcomes: dict[str, list[Outcome]] = {"intent": [], "done": [], "insert": []}
+        self.broken: Exception | None = None
+        self.driver = Driver(
+            BlockPolicy(**{"every_ms": 500, **policy}), self.prepare, self.commit, self.submit, lambda: self.now
+        )
+        for key in (A, B):
+            self.driver.own(key, Partition(Place("eu", TOPIC, "life", key[1]), DEAD.kind, 0))
+
+    def prepare(self, block: Range, _: list[Decoded]) -> Inserts:
+        if self.broken:
+            raise self.broken
+        return {"dead": lambda token: self._insert(f"{block.place.partition}:{block.start}-{block.end}", token)}
+
+    def _insert(self, name: str, token: str) -> Outcome:
+        assert token.endswith(name)
+        self.inserted.append(name)
+        return self._outcome("insert")
+
+    def _outcome(self, kind: str) -> Outcome:
+        return self.outcomes[kind].pop(0) if self.outcomes[kind] else Outcome.DONE
+
+    def commit(self, steps: Sequence[Commit]) -> list[Outcome]:
+        found: list[tuple[str, int, int]] = []
+        outcomes: list[Outcome] = []
+        for step in steps:
+            intent = isinstance(step, CommitIntent)
+            block = step.pending if intent else step.done
+            found.append(("intent" if intent else "done", block.place.partition, block.start if intent else block.end))
+            outcomes.append(self._outcome(found[-1][0]))
+        self.commits.append(found)
+        return outcomes
+
+    def submit(self, work: Callable[[], T], /) -> Future[T]:
+        future: Future[T] = Future()
+        self.tasks.append((work, future))
+        return future
+
+    def offer(self, key: tuple[str, int], *offsets: int) -> None:
+        for offset in offsets:
+            self.driver.offer(key, offset, LETTER.encode(), 0)
+
+    def work(self) -> None:
+        """Threads do all they have."""
+        while self.tasks:
+            work, future = self.tasks.pop(0)
+            try:
+                result = work()
+            except Exception as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+    def turns(self, count: int = 8, flush: bool = False) -> None:
+        for _ in range(count):
+            self.driver.advance(flush)
+            self.work()
+
+
+def test_blocks_of_several_partitions_go_together_and_commit_together() -> None:
+    bench = Bench()
+    bench.offer(A, 0, 1)
+    bench.offer(B, 5)
+    bench.turns()
+    assert bench.commits == [], "not due yet"
+    bench.now += 0.5
+    bench.turns()
+    assert bench.commits == [[("intent", 0, 0), ("intent", 1, 0)], [("done", 0, 2), ("done", 1, 6)]]
+    assert bench.inserted == ["0:0-2", "1:0-6"]
+    assert not bench.driver.busy([A, B])
+
+
+def test_an_insert_that_takes_long_holds_up_neither_the_turn_nor_the_other_partition() -> None:
+    bench = Bench()
+    bench.offer(A, 0)
+    bench.driver.advance(flush=True)
+    bench.work()
+    bench.driver.advance()
+    bench.driver.advance()
+    (slow,) = bench.tasks
+    bench.tasks.clear()
+    bench.offer(B, 0)
+    bench.offer(A, 1)
+    bench.turns(flush=True)
+    assert bench.commits[-1] == [("done", 1, 1)]
+    assert bench.driver.busy([A])
+    bench.tasks.append(slow)
+    bench.work()
+    bench.turns(flush=True)
+    assert bench.inserted == ["1:0-1", "0:0-1", "0:1-2"]
+
+
+def test_a_failed_insert_is_tried_again_after_its_pause_and_not_before() -> None:
+    bench = Bench()
+    bench.outcomes["insert"] = [Outcome.UNKNOWN, Outcome.REFUSED]
+    bench.offer(A, 0)
+    bench.turns(flush=True)
+    assert len(bench.inserted) == 1
+    assert bench.driver.busy([A])
+    assert not bench.driver.busy([A], waits=False)
+    bench.now += 0.19
+    bench.turns()
+    assert len(bench.inserted) == 1
+    bench.now += 0.02
+    bench.turns()
+    assert len(bench.inserted) == 2
+    bench.now += 14.9
+    bench.turns()
+    assert len(bench.inserted) == 2
+    bench.now += 0.2
+    bench.turns()
+    assert bench.inserted == ["0:0-1"] * 3
+    assert bench.commits[-1] == [("done", 0, 1)]
+
+
+def test_a_fenced_block_inserts_nothing_and_is_later_the_same_block_whatever_came_since(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench()
+    bench.outcomes["intent"] = [Outcome.FENCED, Outcome.DONE]
+    bench.offer(A, 0, 1)
+    bench.turns(flush=True)
+    assert bench.inserted == []
+    assert "fenced" in caplog.text
+    bench.offer(A, 2, 3)
+    bench.turns(flush=True)
+    assert len(bench.commits) == 1, "it rests before it asks again"
+    bench.now += 1.0
+    bench.turns(flush=True)
+    assert bench.inserted == ["0:0-2", "0:2-4"]
+
+
+def test_what_was_taken_away_is_forgotten_and_begins_anew_where_the_group_says() -> None:
+    bench = Bench()
+    bench.offer(A, 0, 1)
+    bench.driver.advance(flush=True)
+    bench.driver.forget([A])
+    bench.offer(A, 2)
+    bench.work()
+    bench.turns(flush=True)
+    assert bench.commits == []
+    place = Place("eu", TOPIC, "life", 0)
+    bench.driver.own(A, Partition(place, DEAD.kind, 0, Range(place, 0, 2)))
+    bench.offer(A, 0, 1, 2)
+    bench.turns(flush=True)
+    assert bench.inserted == ["0:0-2", "0:2-3"]
+
+
+def test_without_begin_only_what_is_on_its_way_goes_on() -> None:
+    bench = Bench()
+    bench.offer(A, 0)
+    bench.driver.advance(flush=True)
+    bench.offer(B, 0)
+    for _ in range(8):
+        bench.work()
+        bench.driver.advance(flush=True, begin=False)
+    assert bench.inserted == ["0:0-1"]
+
+
+def test_memory_is_bounded_while_the_store_is_away_and_the_partition_reads_again_afterwards() -> None:
+    size = len(LETTER.encode())
+    bench = Bench(max_bytes=10 * size)
+    bench.offer(A, *range(20))
+    assert bench.driver.overfull() == set()
+    bench.offer(A, 20)
+    assert bench.driver.overfull() == {A}
+    bench.turns()
+    assert bench.driver.overfull() == set()
+
+
+def test_a_begun_range_gets_all_its_messages_and_then_no_more_than_any_other() -> None:
+    size = len(LETTER.encode())
+    bench = Bench(max_bytes=10 * size)
+    place = Place("eu", TOPIC, "life", 0)
+    bench.driver.own(A, Partition(place, DEAD.kind, 0, Range(place, 0, 40)))
+    bench.offer(A, *range(39))
+    assert bench.driver.overfull() == set(), "else it would wait for ever"
+    bench.outcomes["insert"] = [Outcome.UNKNOWN] * 99
+    bench.offer(A, 39)
+    bench.turns()
+    assert bench.driver.overfull() == {A}, "the store is away: nothing more is needed"
+
+
+def test_what_makes_no_block_is_raised_to_whoever_drives() -> None:
+    bench = Bench()
+    bench.broken = PositionLost("gone")
+    bench.offer(A, 0)
+    with pytest.raises(PositionLost, match="gone"):
+        bench.turns(flush=True)

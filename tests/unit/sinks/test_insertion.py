@@ -1,0 +1,90 @@
+"""Storing a range, step by step: outcomes go in, operations come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from streamgauge.sinks.insertion import (
+    CommitDone,
+    CommitIntent,
+    InsertTable,
+    Operation,
+    Outcome,
+    RetryPolicy,
+    Wait,
+    store_range,
+)
+from streamgauge.sinks.ranges import Place, Range
+
+BLOCK = Range(Place("eu", "sg.eu.rollups.v1", "life", 0), 7, 9)
+DONE, UNKNOWN, REFUSED, FENCED = Outcome.DONE, Outcome.UNKNOWN, Outcome.REFUSED, Outcome.FENCED
+INTENT, END = CommitIntent(BLOCK), CommitDone(BLOCK)
+SERIES, POINTS = InsertTable("series", BLOCK.token), InsertTable("rollups_landing", BLOCK.token)
+
+
+def carried_out(outcomes: Sequence[Outcome]) -> tuple[list[Operation], bool | None]:
+    """Every operation that was asked for, and how it ended; None when it goes on."""
+    steps = store_range(BLOCK, ("series", "rollups_landing"), RetryPolicy(0.25, 1.0, 15.0))
+    asked = [next(steps)]
+    try:
+        for outcome in outcomes:
+            asked.append(steps.send(outcome))
+    except StopIteration as end:
+        return asked, end.value
+    return asked, None
+
+
+def test_the_intent_comes_first_then_every_table_in_order_then_the_end() -> None:
+    assert carried_out([DONE] * 4) == ([INTENT, SERIES, POINTS, END], True)
+
+
+def test_nothing_is_inserted_before_the_intent_is_acknowledged() -> None:
+    assert carried_out([UNKNOWN, DONE, REFUSED, DONE, DONE]) == (
+        [INTENT, Wait(0.25), INTENT, Wait(15.0), INTENT, SERIES],
+        None,
+    )
+
+
+def test_a_fenced_intent_inserts_nothing() -> None:
+    assert carried_out([UNKNOWN, DONE, FENCED]) == ([INTENT, Wait(0.25), INTENT], False)
+
+
+def test_an_insert_is_tried_again_with_the_same_token_until_it_is_done() -> None:
+    outcomes = [DONE, UNKNOWN, DONE, UNKNOWN, DONE, UNKNOWN, DONE, UNKNOWN, DONE, REFUSED, DONE, DONE]
+    assert carried_out(outcomes) == (
+        [
+            INTENT,
+            SERIES, Wait(0.25), SERIES, Wait(0.5), SERIES, Wait(1.0), SERIES, Wait(1.0), SERIES, Wait(15.0), SERIES,
+            POINTS,
+        ],
+        None,
+    )  # fmt: skip
+
+
+def test_the_end_is_committed_until_it_is_acknowledged() -> None:
+    asked, ended = carried_out([DONE, DONE, DONE, UNKNOWN, DONE, DONE])
+    assert (asked[3:], ended) == ([END, Wait(0.25), END], True)
+
+
+def test_a_fenced_end_says_that_the_range_is_somebody_elses() -> None:
+    asked, ended = carried_out([DONE, DONE, DONE, FENCED])
+    assert (asked[-1], ended) == (END, False)
+
+
+def test_a_block_without_rows_is_still_begun_and_ended() -> None:
+    steps = store_range(BLOCK, (), RetryPolicy())
+    assert next(steps) == INTENT
+    assert steps.send(DONE) == END
+    with pytest.raises(StopIteration) as end:
+        steps.send(DONE)
+    assert end.value.value is True
+
+
+def test_pauses_grow_to_their_limit_and_no_further() -> None:
+    policy = RetryPolicy()
+    pauses = [policy.pause(attempt, UNKNOWN) for attempt in range(1, 2_000)]
+    assert pauses[:3] == [0.2, 0.4, 0.8]
+    assert max(pauses) == pauses[-1] == policy.longest_s
+    assert {policy.pause(attempt, REFUSED) for attempt in (1, 2, 2_000)} == {policy.refused_s}
