@@ -22,6 +22,7 @@ from tests.benchmarks.processes import MIB, usage
 from tests.benchmarks.regions import region
 from tests.benchmarks.report import Figure
 from tests.support.deployment import DATABASE, Deployment
+from tests.support.flights import nearest_rank
 from tests.support.kafka import ROOT, KafkaBroker
 
 REGION = "latency"
@@ -59,21 +60,15 @@ def latencies(emitted_ns: Sequence[int], looks: Sequence[Look]) -> list[float]:
     return found
 
 
-def percentile(values: Sequence[float], q: float) -> float:
-    """Nearest rank."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, -int(-q * len(ordered) // 1) - 1))]
-
-
-def watch(port: int, running: Callable[[], bool], wanted: Callable[[], int]) -> list[Look]:
-    """Ask the store until the emitter has ended and all its probes are there, or late."""
+def watch(port: int, before: int, running: Callable[[], bool], wanted: Callable[[], int]) -> list[Look]:
+    """Ask the store until the emitter has ended and all its probes are there, or late; `before` were there already."""
     client = clickhouse_connect.get_client(host="127.0.0.1", port=port, database=DATABASE)
     looks: list[Look] = []
     over = 0.0
     try:
         while True:
             asked = time.monotonic()
-            count = int(client.query(SQL).result_rows[0][0])
+            count = int(client.query(SQL).result_rows[0][0]) - before
             answered = time.monotonic()
             looks.append(Look(time.time_ns(), count, answered - asked))
             if not running():
@@ -85,7 +80,7 @@ def watch(port: int, running: Callable[[], bool], wanted: Callable[[], int]) -> 
         client.close()
 
 
-def emit(parts: Deployment, brokers: str, seconds: float) -> tuple[Account, list[Look]]:
+def emit(parts: Deployment, brokers: str, seconds: float, before: int = 0) -> tuple[Account, list[Look]]:
     """Run the emitter and look on."""
     words = ["-m", "tests.benchmarks.emitter", brokers, REGION, str(RATE), str(seconds)]
     with (parts.directory / "emitted.json").open("w+b") as out:
@@ -102,7 +97,7 @@ def emit(parts: Deployment, brokers: str, seconds: float) -> tuple[Account, list
                     account.append(Account(**orjson.loads(text)))
                 return len(account[0].probes_ns)
 
-            looks = watch(parts.port, lambda: emitter.poll() is None, wanted)
+            looks = watch(parts.port, before, lambda: emitter.poll() is None, wanted)
             return account[0], looks
         finally:
             emitter.kill()
@@ -125,9 +120,8 @@ def measured(parts: Deployment, brokers: str, seconds: float, before: int) -> It
     """The figures of one load."""
     names = ("worker", "sink", "store")
     began, started = {name: usage(parts.parts[name].pid).cpu_s for name in names}, time.monotonic()
-    account, raw = emit(parts, brokers, seconds)
+    account, looks = emit(parts, brokers, seconds, before)
     took = time.monotonic() - started
-    looks = [Look(one.at_ns, one.count - before, one.seconds) for one in raw]
     found = latencies(account.probes_ns, looks)
     case = f"{account.events / account.seconds:,.0f} events/s"
     if account.lost or len(found) < len(account.probes_ns):
@@ -141,9 +135,9 @@ def measured(parts: Deployment, brokers: str, seconds: float, before: int) -> It
         yield Figure(
             case,
             f"emit to SQL, {name}",
-            percentile(found, q),
+            nearest_rank(sorted(found), q),
             "s",
-            percentile(questions, q),
+            nearest_rank(sorted(questions), q),
             "the question alone",
             budget,
         )

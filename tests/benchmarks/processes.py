@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def settle(pid: int, within_s: float = 20.0) -> Usage:
 
 
 @contextlib.contextmanager
-def held_still(part: subprocess.Popen[bytes]) -> Iterator[None]:
+def held_still(part: subprocess.Popen[bytes]) -> Generator[None]:
     """The process does nothing inside the block. Its session timeouts must be longer than the block takes."""
     part.send_signal(signal.SIGSTOP)
     try:

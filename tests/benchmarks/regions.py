@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from streamgauge.schemas.contracts import Contract
@@ -16,7 +16,7 @@ PATIENT = "120s"
 
 
 @contextlib.contextmanager
-def region(bootstrap: str, name: str, contracts: Sequence[Contract] = (), store: bool = False) -> Iterator[Deployment]:
+def region(bootstrap: str, name: str, contracts: Sequence[Contract] = (), store: bool = False) -> Generator[Deployment]:
     """Region `name` with its topics; with `store`, also a store and its tables. Its directory is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="streamgauge-benchmark-") as directory:
         folder = Path(directory) / "contracts"

@@ -100,7 +100,7 @@ def rollups(commits: int, start_ms: int, first: int = 0) -> Rollups:
         accumulator = Accumulator(Place(REGION, METRICS.name(REGION), 0), tools)
         begin = commit * WINDOWS_A_COMMIT
         for offset in range(begin, begin + WINDOWS_A_COMMIT):
-            accumulator.add(offset, flush(kinds, start_ms + offset * 10_000, offset), {}, now_ms, hold=False)
+            accumulator.add(offset, flush(kinds, start_ms + offset * 10_000, offset), {}, now_ms, hold=lambda _: False)
         if accumulator.refused:
             raise BenchmarkFailed(f"the worker refuses what it should count: {dict(accumulator.refused)}")
         made, _ = outputs(accumulator, begin, begin + WINDOWS_A_COMMIT, index, OutputPolicy(), now_ms)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 TOP = 15
@@ -34,7 +34,7 @@ def hot_frames(raw: str, top: int = TOP) -> str:
 
 
 @contextlib.contextmanager
-def spied(pid: int, wanted: bool) -> Iterator[list[str]]:
+def spied(pid: int, wanted: bool) -> Generator[list[str]]:
     """Sample the process inside the block; afterwards the list holds one text, or nothing where py-spy is missing."""
     found: list[str] = []
     program = shutil.which("py-spy") if wanted else None

@@ -76,7 +76,7 @@ def commits(
             accumulator = Accumulator(Place("bench", EVENTS.name("bench"), partition), shared)
             began = clock()
             for offset, value in enumerate(part, start):
-                accumulator.add(offset, value, contracts, now_ms, hold=False)
+                accumulator.add(offset, value, contracts, now_ms, hold=lambda _: False)
             yield accumulator, index, start, start + len(part), clock() - began
 
 

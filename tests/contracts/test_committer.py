@@ -213,7 +213,7 @@ async def test_an_offset_is_told_only_after_a_transaction_that_may_change_it_has
     patient, hasty = (Broker({"bootstrap.servers": kafka.bootstrap}, unique, timeout_s) for timeout_s in (20, 1))
     assert await patient.committed(unique, 0) == NO_OFFSET
     # not the partition's own: opening that one would end the transaction
-    other: Any = AIOKafkaProducer(bootstrap_servers=[kafka.bootstrap], transactional_id=f"{unique}-other")
+    other: Any = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=f"{unique}-other")
     await other.start()
     try:
         await other.begin_transaction()

@@ -5,6 +5,7 @@ A section stands between `<!-- generated: NAME -->` and `<!-- end -->`; the rest
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 import sys
@@ -109,8 +110,10 @@ def commands_section() -> str:
     found: list[str] = []
     top = click.Context(root, info_name="streamgauge", terminal_width=100, **root.context_settings)
     for words, command in commands():
-        context = click.Context(command, parent=top, info_name=" ".join(words), **command.context_settings)
-        found.append(f"## {' '.join(words)}\n\n```text\n{command.get_help(context)}\n```")
+        fresh = copy.copy(command)
+        vars(fresh)["_help_option"] = None  # click keeps the one of the first caller, who may have known only `--help`
+        context = click.Context(fresh, parent=top, info_name=" ".join(words), **fresh.context_settings)
+        found.append(f"## {' '.join(words)}\n\n```text\n{fresh.get_help(context)}\n```")
     return "\n\n".join(found)
 
 

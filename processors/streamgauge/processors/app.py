@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import faust
@@ -186,16 +187,16 @@ class Worker:
         """What is ready is committed, for at most two seconds; then everything is let go."""
         partitions = list(self.partitions.values())
         if self.failure is None:
-            await asyncio.wait(
-                [asyncio.ensure_future(p.commit()) for p in partitions] or [asyncio.ensure_future(asyncio.sleep(0))],
-                timeout=2,
-            )
-        await asyncio.wait(
-            [asyncio.ensure_future(p.close()) for p in partitions] or [asyncio.ensure_future(asyncio.sleep(0))],
-            timeout=2,
-        )
+            await _within(2, [partition.commit() for partition in partitions])
+        await _within(2, [partition.close() for partition in partitions])
         self._feed.close()
-        try:
-            await asyncio.wait_for(self.app.stop(), 5)
-        except TimeoutError:
-            log.warning("the stream library did not stop in time")
+        await _within(5, [self.app.stop()])
+
+
+async def _within(seconds: float, work: Sequence[Awaitable[Any]]) -> None:
+    """Do all of it at once; what does not end in time, or fails, is left: the next owner starts from what is committed."""
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(*work, return_exceptions=True)
+    except TimeoutError:
+        log.warning("not everything ended within %.0f s", seconds)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, cast
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streamgauge.schemas.errors import BrokerUnavailable, Refused
 from streamgauge.schemas.ledger import decode_ledger
 
 NO_OFFSET = -1
+MOVING = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
+"""What a broker answers while the group's coordinator moves: soon another one will know."""
+RETRY_S = 0.1
 
 
 class Broker:
@@ -29,12 +39,20 @@ class Broker:
         return await asyncio.to_thread(self._committed, topic, partition)
 
     def _committed(self, topic: str, partition: int) -> int:
-        # not the admin client: its look-up of offsets crashes the whole process, in librdkafka 2.16, when the group's
-        # coordinator moves or is still loading; a consumer asks again. That one reads committed also means stable offsets
+        # not the admin client: its look-up of offsets crashes the whole process (librdkafka 2.16) when the group's
+        # coordinator moves or is loading. Who reads committed messages is told stable offsets only
         config = {"group.id": self._group, "enable.auto.commit": False, "isolation.level": "read_committed"}
         consumer = Consumer(self._config | config)
+        deadline = time.monotonic() + self._timeout_s
         try:
-            (found,) = consumer.committed([TopicPartition(topic, partition)], timeout=self._timeout_s)
+            while True:
+                try:
+                    (found,) = consumer.committed([TopicPartition(topic, partition)], timeout=self._timeout_s)
+                    break
+                except KafkaException as error:
+                    if error.args[0].code() not in MOVING or time.monotonic() > deadline:
+                        raise
+                time.sleep(RETRY_S)
         finally:
             consumer.close()
         if found.error:

@@ -76,11 +76,12 @@ class TransactionalCommitter:
             max_batch_size=1 << 19,
         )
         self._producer = producer
-        self._starting = asyncio.ensure_future(producer.start())
-        await asyncio.wait([self._starting])
+        starting: asyncio.Future[None] = asyncio.ensure_future(producer.start())
+        self._starting = starting
+        await asyncio.wait([starting])
         if self._producer is not producer:
             raise RuntimeError("the committer was closed while it opened")
-        self._starting.result()
+        starting.result()
         return await self._broker.committed(self._target.topic, self._target.partition)
 
     async def commit(self, outputs: Sequence[Output], end: int) -> None:

@@ -75,7 +75,7 @@ class Contract:
             found.append("version: must be 1 or more")
         if self.granularity not in TIER_NAMES:
             found.append(f"granularity: {self.granularity!r} is none of {', '.join(TIER_NAMES)}")
-        if self.time in self.fields:
+        if self.time and self.time in self.fields:
             found.append(f"time: {self.time!r} is a field too; an event has one time")
         for name, one in self.fields.items():
             if one.kind not in FIELD_KINDS:

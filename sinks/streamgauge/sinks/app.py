@@ -131,6 +131,8 @@ class Sink:
             consumer.assign(starts)
             # a partition that was paused when it was taken away would stay so (seen with librdkafka 2.16)
             consumer.resume(partitions)
+            if not partitions:
+                log.info("no partition is left for this sink: it waits for one")
         except KafkaException as error:
             self._failure = BrokerUnavailable(
                 f"the offsets of group {self.settings.group} cannot be read ({error.args[0].str()}); "

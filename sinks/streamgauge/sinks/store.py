@@ -42,6 +42,7 @@ def store_url(value: str) -> str:
     parts = urlsplit(value.strip())
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.path.strip("/"):
         raise ValueError("say http://host:8123 or https://host:8443; user and password are settings of their own")
+    _ = parts.port  # raises ValueError for a number that is no port
     return f"{parts.scheme}://{parts.netloc}"
 
 

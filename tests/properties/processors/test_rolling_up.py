@@ -204,13 +204,13 @@ def test_points_by_day_and_tier_are_those_of_the_rows(given: list[Batch]) -> Non
     days: Counter[tuple[int, int]] = Counter()
     for (_, _, entry, window), cell in totals.cells.items():
         days[entry, window // 86_400] += cell.count
-    (entry,) = totals.ledger
-    assert entry.points == dict(days)
+    (written,) = totals.ledger
+    assert written.points == dict(days)
     windows = [window for _, _, _, window in totals.cells]
-    assert (entry.min_window, entry.max_window) == (min(windows, default=0), max(windows, default=0))
+    assert (written.min_window, written.max_window) == (min(windows, default=0), max(windows, default=0))
     # what skipped a tier is counted under each tier it skipped
     finest = {"order": 0, "order.amount": 0, "order.items": 0}
-    assert sum(entry.skipped.values()) <= sum(
+    assert sum(written.skipped.values()) <= sum(
         cell.count * (tier - min(tier, finest.get(metric, 0))) for (metric, _, tier, _), cell in totals.cells.items()
     )
 

@@ -90,7 +90,9 @@ class Sample:
 def metrics(samples: Sequence[Sample], context: Mapping[str, str] | None = None, backfill: bool = False) -> bytes:
     """One batch of metric points."""
     heads = list(dict.fromkeys(one.head for one in samples))
-    series = list(dict.fromkeys((heads.index(one.head), *one.labels) for one in samples))
+    series: list[tuple[int, *tuple[str, ...]]] = [
+        (heads.index(head), *labels) for head, labels in dict.fromkeys((one.head, one.labels) for one in samples)
+    ]
     points = [
         Point(
             series.index((heads.index(one.head), *one.labels)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -22,12 +23,14 @@ EVENT: dict[str, Any] = {"country": "AU", "segment": "free", "amount": 1.5, "cus
 
 def event(**changes: Any) -> dict[str, Any]:
     """A decoded batch of one good event, with other envelope keys."""
-    return orjson.loads(events([EVENT])) | changes
+    body: dict[str, Any] = orjson.loads(events([EVENT]))
+    return body | changes
 
 
 def metric(**changes: Any) -> dict[str, Any]:
     """A decoded batch of one good point, with other envelope keys."""
-    return orjson.loads(metrics([Sample(HEAD, ("/a",), NOW)])) | changes
+    body: dict[str, Any] = orjson.loads(metrics([Sample(HEAD, ("/a",), NOW)]))
+    return body | changes
 
 
 def everything(canary: str) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def anywhere(canary: str) -> dict[str, Any]:
     }
 
 
-NAMES = {
+NAMES: dict[str, Callable[[str], dict[str, Any]]] = {
     "metric name": lambda name: metric(metrics=[HEAD.json() | {"name": name}]),
     "label name": lambda name: metric(metrics=[HEAD.json() | {"labels": [name]}]),
     "event name": lambda name: event(event=name),

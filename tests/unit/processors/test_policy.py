@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -78,7 +80,7 @@ RETENTION = TimePolicy(retention_ms=(HOUR, DAY, 3 * DAY, FOR_EVER))
 
 
 def test_the_ledger_names_the_tiers_that_were_skipped_and_the_days_of_those_that_were_not() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"time": NOW, "amount": 1.0},
         {"time": NOW - 2 * HOUR, "amount": 1.0},
         {"time": NOW - 2 * DAY, "country": "AU"},
@@ -108,7 +110,7 @@ def test_metrics_skip_tiers_by_their_points() -> None:
 
 def test_every_reason_is_counted_in_points_and_named_in_a_letter() -> None:
     policy = TimePolicy(retention_ms=(HOUR, DAY, 3 * DAY, 6 * DAY))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"time": NOW - 8 * DAY, "amount": 1.0, "items": 2},
         {"time": NOW + DAY, "amount": 1.0},
         {"time": NOW - 6 * DAY - 1},

@@ -125,7 +125,7 @@ def test_every_problem_is_named_at_once() -> None:
 
 
 def test_wrong_shapes_are_named_at_once_together_with_other_problems() -> None:
-    wrong = {
+    wrong: dict[str, Any] = {
         "version": True,
         "ownr": "me",
         "granularity": "5m",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
+from streamgauge.schemas.errors import SettingsError
 from streamgauge.schemas.settings import Secret, load
-from streamgauge.schemas.settings import SettingsError as SettingsError
 from streamgauge.sinks.insertion import Outcome
 from streamgauge.sinks.settings import SinkSettings
 from streamgauge.sinks.store import Store, StoreAddress, error_text, outcome_of, store_url

@@ -1,0 +1,433 @@
+"""Sinks on a real broker and a real store: killed, frozen, refused, slowed down; every point counts once in every tier."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import clickhouse_connect
+import pytest
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from streamgauge.schemas.rollups import encode
+from streamgauge.schemas.topics import CONTRACTS, DEAD, ROLLUPS, STORED_TOPICS
+from streamgauge.schemas.windows import TIER_NAMES
+from tests.support.deployment import DATABASE, Deployment
+from tests.support.kafka import ROOT, Broker
+from tests.support.store_gate import StoreGate
+from tests.unit.sinks.messages import Row, message
+
+pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.faults]
+
+POINTS = 20
+"""Points of one message: so many series, each with a count of one."""
+
+
+@pytest.fixture(scope="module")
+def deployment(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """One migrated store for all of these tests; each has a region, and a metric, of its own."""
+    with Deployment(kafka.bootstrap, tmp_path_factory.mktemp("store"), "unused") as one:
+        yield one
+
+
+def until(condition: Callable[[], object], within: float, what: Callable[[], str] = str) -> float:
+    """Seconds until `condition` holds; fails with `what` when it does not in time."""
+    start = time.monotonic()
+    while not condition():
+        if time.monotonic() - start > within:
+            raise AssertionError(f"not within {within} s: {what()}")
+        time.sleep(0.05)
+    return time.monotonic() - start
+
+
+class Region:
+    """Topics of one partition each, what was sent to them, and the sinks that read them. Ends what it started."""
+
+    def __init__(self, deployment: Deployment, bootstrap: str, directory: Path, name: str) -> None:
+        self.deployment = deployment
+        self.directory = directory
+        self.name = name
+        self.sent = 0
+        self.config = {"bootstrap.servers": bootstrap}
+        self.admin = AdminClient(self.config)
+        self.sinks: dict[str, subprocess.Popen[bytes]] = {}
+        self._numbers = count()
+
+    def __enter__(self) -> Self:
+        self.make_topics()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for part in self.sinks.values():
+            if part.poll() is None:
+                part.kill()
+                part.wait(10)
+
+    @property
+    def topic(self) -> str:
+        """The rollups topic."""
+        return ROLLUPS.name(self.name)
+
+    def make_topics(self) -> None:
+        names = [one.name(self.name) for one in (*STORED_TOPICS, CONTRACTS)]
+        for future in self.admin.create_topics([NewTopic(name, 1, 1) for name in names]).values():
+            future.result(20)
+
+    def send(self, messages: int = 1, topic: str = "", value: bytes | None = None) -> None:
+        """Messages with points, or as they are given."""
+        producer = Producer({**self.config, "linger.ms": 0})
+        for _ in range(messages):
+            if value is None:
+                number = next(self._numbers)
+                rows = [Row(self.name, series, 1_796_083_200 + 10 * (number % 50)) for series in range(POINTS)]
+                producer.produce(self.topic, encode(message(rows)))
+                self.sent += POINTS
+            else:
+                producer.produce(topic or self.topic, value)
+        assert producer.flush(20) == 0
+
+    def start(self, name: str = "sink", module: str = "", **environ: str) -> subprocess.Popen[bytes]:
+        """A sink; with `module` it is that one."""
+        settings = {"region": self.name, "session_timeout": "6s", "block_interval": "100ms"}
+        given = {f"STREAMGAUGE_{key.upper()}": value for key, value in settings.items()} | environ
+        command = [sys.executable, "-m", module] if module else self.deployment.command("sink")
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self.sinks[name] = subprocess.Popen(
+                command, env=self.deployment.environ | given, cwd=ROOT, stdout=log, stderr=log
+            )
+        return self.sinks[name]
+
+    def log(self, name: str = "sink") -> str:
+        """What a sink has said."""
+        return (self.directory / f"{name}.log").read_text()
+
+    def says(self, text: str, name: str = "sink", within: float = 20) -> None:
+        """Wait until a sink has said this."""
+        until(lambda: text in self.log(name), within, lambda: f"{text!r} in\n{self.log(name)}")
+
+    def end(self, name: str = "sink", within: float = 8) -> int:
+        """SIGTERM; the exit code."""
+        part = self.sinks.pop(name)
+        part.terminate()
+        try:
+            return part.wait(within)
+        except subprocess.TimeoutExpired:
+            part.kill()
+            part.wait(10)
+            raise AssertionError(f"it did not end within {within} s:\n{self.log(name)}") from None
+
+    def exits(self, name: str = "sink", within: float = 20) -> int:
+        """Wait for a sink that ends by itself; the exit code."""
+        return self.sinks.pop(name).wait(within)
+
+    def rows(self, sql: str, database: str = DATABASE) -> list[tuple[Any, ...]]:
+        """Ask the store, past any gate."""
+        client = clickhouse_connect.get_client(host="127.0.0.1", port=self.deployment.port, database=database)
+        with client:
+            return [tuple(row) for row in client.query(sql, parameters={"name": self.name}).result_rows]
+
+    def points(self, tier: str = "1d", database: str = DATABASE) -> int:
+        """Points that a tier holds."""
+        sql = f"SELECT sum(count) FROM rollups_{tier} WHERE metric = {{name:String}}"
+        return int(self.rows(sql, database)[0][0])
+
+    def all_stored(self, within: float = 40, database: str = DATABASE) -> None:
+        """Wait until everything sent is in, and check that it is in every tier once, in blocks that do not overlap."""
+        until(lambda: self.points(database=database) >= self.sent, within, lambda: "\n".join(map(self.log, self.sinks)))
+        assert {tier: self.points(tier, database) for tier in TIER_NAMES} == dict.fromkeys(TIER_NAMES, self.sent)
+        sql = "SELECT block_from, block_to, points FROM blocks WHERE region = {name:String} ORDER BY block_from"
+        blocks = self.rows(sql, database)
+        assert sum(points for *_, points in blocks) == self.sent
+        assert all(first[1] <= second[0] for first, second in zip(blocks, blocks[1:], strict=False)), blocks
+
+    def committed(self) -> tuple[int, str]:
+        """Offset and metadata of the group in the rollups topic."""
+        asked = ConsumerGroupTopicPartitions(f"sg-{self.name}-sink", [TopicPartition(self.topic, 0)])
+        (future,) = self.admin.list_consumer_group_offsets([asked]).values()
+        (found,) = future.result(20).topic_partitions
+        return found.offset, found.metadata or ""
+
+    def set_offset(self, offset: int) -> None:
+        """What kafka-consumer-groups --reset-offsets does."""
+        wanted = ConsumerGroupTopicPartitions(f"sg-{self.name}-sink", [TopicPartition(self.topic, 0, offset)])
+        (future,) = self.admin.alter_consumer_group_offsets([wanted]).values()
+        future.result(20)
+
+
+@pytest.fixture
+def region(deployment: Deployment, kafka: Broker, tmp_path: Path, unique: str) -> Iterator[Region]:
+    with Region(deployment, kafka.bootstrap, tmp_path, unique) as one:
+        yield one
+
+
+@pytest.fixture
+def gate(deployment: Deployment) -> Iterator[StoreGate]:
+    with StoreGate(deployment.port) as one:
+        yield one
+
+
+def landing(fate: str) -> Callable[[str], str]:
+    """This fate for inserts of points, and none for anything else."""
+    return lambda request: fate if "rollups_landing" in request else "pass"
+
+
+@pytest.mark.parametrize("where", ["insert", "commit"])
+def test_a_sink_killed_around_its_insert_stores_the_very_same_range_again_once(region: Region, where: str) -> None:
+    region.send(3)
+    killed = region.start(module="tests.support.killed_sink", KILL_AT=where)
+    region.says("stored from offset 0")
+    until(lambda: region.points() == 3 * POINTS, 20, region.log)
+    region.send(4)
+    assert killed.wait(20) == -signal.SIGKILL
+    offset, metadata = region.committed()
+    assert metadata.startswith(f"pending {offset}-"), "the intent was written"
+    assert region.points() == (3 if where == "insert" else 7) * POINTS
+    region.send(2)
+    region.start("next")
+    words = metadata.split()
+    region.says(f"offsets {words[1]} are stored again", "next")
+    region.all_stored()
+    assert region.end("next") == 0
+    assert region.committed() == (9, f"stored topic {words[5]}")
+
+
+def test_a_thawed_zombie_doubles_nothing_and_learns_that_it_is_fenced(region: Region, gate: StoreGate) -> None:
+    gate.when = landing("hold")
+    region.send(5)
+    zombie = region.start(STREAMGAUGE_STORE=gate.url)
+    assert gate.held.acquire(timeout=30), "its intent is written, its insert is on its way"
+    zombie.send_signal(signal.SIGSTOP)
+    region.send(5)
+    region.start("second")
+    region.says("are stored again", "second", within=30)
+    region.all_stored()
+    gate.when = landing("pass")
+    gate.open.set()
+    zombie.send_signal(signal.SIGCONT)
+    until(lambda: "fenced" in region.log(), 20, region.log)
+    region.send(5)
+    region.all_stored()
+    assert region.end() == 0
+    assert region.end("second") == 0
+    region.all_stored()
+
+
+def test_a_store_slower_than_the_session_costs_no_membership(region: Region, gate: StoreGate) -> None:
+    gate.when = landing("hold")
+    region.send(3)
+    region.start(STREAMGAUGE_STORE=gate.url)
+    assert gate.held.acquire(timeout=30)
+    region.send(3)
+    time.sleep(8)  # longer than the session: it is the silence that is tested
+    gate.when = landing("pass")
+    gate.open.set()
+    region.all_stored()
+    assert region.log().count(f"{region.topic}/0: stored from offset") == 1, "assigned once"
+    assert "lost" not in region.log()
+    assert region.end() == 0
+
+
+def test_answers_that_get_lost_are_asked_for_again_and_count_once(region: Region, gate: StoreGate) -> None:
+    fates = iter(["lose", "lose", "pass", "lose"])
+    gate.when = lambda request: next(fates, "pass") if "rollups_landing" in request else "pass"
+    region.send(3)
+    region.start(STREAMGAUGE_STORE=gate.url)
+    region.all_stored()
+    region.send(3)
+    region.all_stored()
+    assert "is unknown, trying again" in region.log()
+    assert region.end() == 0
+
+
+def test_memory_is_bounded_while_the_store_is_away_and_reading_goes_on_afterwards_even_after_a_rebalance(
+    region: Region, gate: StoreGate
+) -> None:
+    region.send()
+    first = region.start(STREAMGAUGE_STORE=gate.url, STREAMGAUGE_BLOCK_BYTES="256KiB")
+    region.all_stored()
+    before = resident(first.pid)
+    gate.when = lambda _: "away"
+    region.send(30_000)
+    region.says("trying again")
+    time.sleep(4)  # as long as it takes to read everything, if nothing stopped it
+    grown = resident(first.pid) - before
+    assert grown < 64 << 20, f"{grown >> 20} MiB more"
+    region.start("second", STREAMGAUGE_STORE=gate.url, STREAMGAUGE_BLOCK_BYTES="256KiB")
+    region.says("stored from offset", "second")
+    assert region.end("second") == 0
+    gate.when = lambda _: "pass"
+    region.all_stored(within=60)
+    assert region.end() == 0
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_without_a_store_it_ends_at_once_and_says_what_to_do(region: Region) -> None:
+    start = time.monotonic()
+    region.start(STREAMGAUGE_STORE="http://127.0.0.1:1")
+    assert region.exits() == 1
+    assert time.monotonic() - start < 15
+    assert "no ClickHouse answers at http://127.0.0.1:1" in region.log()
+    assert "Traceback" not in region.log()
+
+
+def test_with_a_wrong_password_it_ends_at_once_and_says_so(region: Region, gate: StoreGate) -> None:
+    gate.when = lambda _: "refuse"
+    region.start(STREAMGAUGE_STORE=gate.url, STREAMGAUGE_STORE_PASSWORD="hunter2")
+    assert region.exits() == 1
+    assert "STREAMGAUGE_STORE_PASSWORD" in region.log()
+    assert "hunter2" not in region.log()
+
+
+def test_a_password_that_is_changed_under_way_counts_nothing_as_handled_and_heals_without_a_restart(
+    region: Region, gate: StoreGate
+) -> None:
+    region.send()
+    region.start(module="tests.support.killed_sink", STREAMGAUGE_STORE=gate.url)
+    region.all_stored()
+    gate.when = lambda _: "refuse"
+    region.send(3)
+    region.says("code 516")
+    assert "STREAMGAUGE_STORE_PASSWORD" in region.log()
+    assert region.committed()[1].startswith("pending 1-"), "begun, and not handled"
+    gate.when = lambda _: "pass"
+    region.all_stored()
+    assert region.end() == 0
+
+
+def test_a_database_that_is_made_later_and_a_table_that_is_gone_for_a_while_heal_without_a_restart(
+    region: Region,
+) -> None:
+    region.send(2)
+    database = f"{region.name}-db"
+    region.start(module="tests.support.killed_sink", STREAMGAUGE_DATABASE=database)
+    region.says("streamgauge migrate")
+    assert region.committed()[0] < 0, "it has not even joined the group"
+    environ = region.deployment.environ | {"STREAMGAUGE_DATABASE": database}
+    migrate = subprocess.run(region.deployment.command("migrate"), env=environ, capture_output=True, check=False)
+    assert migrate.returncode == 0, migrate.stderr
+    region.all_stored(database=database)
+    region.rows("RENAME TABLE rollups_landing TO elsewhere", database)
+    region.send(2)
+    region.says("insert into rollups_landing is refused")
+    region.rows("RENAME TABLE elsewhere TO rollups_landing", database)
+    region.all_stored(database=database)
+    assert region.end() == 0
+
+
+def test_lost_offsets_are_never_taken_for_a_beginning(region: Region) -> None:
+    region.send(3)
+    region.start()
+    region.all_stored()
+    assert region.end() == 0
+    (future,) = region.admin.delete_consumer_groups([f"sg-{region.name}-sink"]).values()
+    future.result(20)
+    region.start()
+    assert region.exits() == 1
+    assert "has its blocks up to offset 3" in region.log()
+    assert "--reset-offsets" in region.log()
+    region.set_offset(3)
+    region.send()
+    region.start()
+    region.all_stored()
+    assert region.end() == 0
+
+
+def test_a_topic_made_anew_is_noticed_and_stored_from_its_beginning_once_offsets_are_set(region: Region) -> None:
+    region.send(5)
+    running = region.start()
+    region.all_stored()
+    (future,) = region.admin.delete_topics([region.topic]).values()
+    future.result(20)
+    until(lambda: region.topic not in region.admin.list_topics(timeout=10).topics, 20)
+    (future,) = region.admin.create_topics([NewTopic(region.topic, 1, 1)]).values()
+    future.result(20)
+    region.send(8)  # the old position, 5, is somewhere in the middle of these
+    assert running.wait(30) == 1
+    assert "was made anew" in region.log()
+    assert region.points() == 5 * POINTS
+    region.start("again")
+    assert region.exits("again") == 1, "the group's offsets went with the topic"
+    region.set_offset(0)
+    region.start("last")
+    until(lambda: region.points() >= region.sent, 30, lambda: region.log("last"))
+    assert {tier: region.points(tier) for tier in TIER_NAMES} == dict.fromkeys(TIER_NAMES, region.sent)
+    assert region.end("last") == 0
+
+
+def test_garbage_becomes_a_dead_row_that_is_kept_and_stops_nothing(region: Region) -> None:
+    region.send()
+    region.send(value=b"garbage")
+    region.send(value=b"")
+    region.send()
+    region.send(topic=DEAD.name(region.name), value=b"\xff")
+    region.start()
+    region.all_stored()
+    sql = "SELECT topic, offset, reason, at > now() - 600 FROM dead FINAL WHERE region = {name:String} ORDER BY topic, offset"
+    expected = [
+        (DEAD.name(region.name), 0, "bad_json", 1),
+        (region.topic, 1, "bad_json", 1),
+        (region.topic, 2, "empty", 1),
+    ]
+    until(lambda: region.rows(sql) == expected, 20, lambda: str(region.rows(sql)))
+    assert region.end() == 0
+
+
+def test_at_its_end_a_sink_stores_what_it_has(region: Region) -> None:
+    region.start(STREAMGAUGE_BLOCK_INTERVAL="10m")
+    region.says("stored from offset 0")
+    region.send(3)
+    reader = Consumer({**region.config, "group.id": region.name, "isolation.level": "read_committed"})
+    until(lambda: reader.get_watermark_offsets(TopicPartition(region.topic, 0), timeout=10)[1] == 3, 10)
+    reader.close()
+    time.sleep(1)  # nobody says when a message was delivered
+    assert region.points() == 0
+    assert region.end() == 0
+    region.all_stored()
+
+
+def test_a_store_that_hangs_does_not_hold_up_the_end_and_the_next_start_stores_the_rest(
+    region: Region, gate: StoreGate
+) -> None:
+    gate.when = landing("hold")
+    region.send(3)
+    region.start(STREAMGAUGE_STORE=gate.url)
+    assert gate.held.acquire(timeout=30)
+    assert region.end(within=8) == 0
+    assert "the next start" in region.log()
+    gate.when = landing("pass")
+    gate.open.set()
+    region.start("next", STREAMGAUGE_STORE=gate.url)
+    region.all_stored()
+    assert region.end("next") == 0
+
+
+def test_a_sink_too_many_waits_for_its_turn_and_takes_over(region: Region) -> None:
+    region.send(2)
+    region.start("first")
+    region.all_stored()
+    region.start("second")
+    region.start("third")
+    until(lambda: all("no partition is left" in region.log(n) or "stored from" in region.log(n) for n in ("second", "third")), 30)
+    region.send(2)
+    region.all_stored()
+    for name in ("first", "second"):
+        assert region.end(name) == 0
+    region.send(2)
+    region.all_stored()
+    assert region.end("third") == 0
