@@ -167,7 +167,9 @@ def test_every_page_is_reached_from_the_readme() -> None:
         reached |= fresh
         todo += fresh
 
-    assert [documents.name_of(page) for page in PAGES if page not in reached] == []
+    parts = set(ROOT.glob("*/README.md"))  # whoever opens the folder sees it
+
+    assert [documents.name_of(page) for page in PAGES if page not in reached | parts] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=documents.name_of)

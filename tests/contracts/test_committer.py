@@ -190,7 +190,7 @@ async def test_closing_twice_or_before_opening_is_nothing(edge: Edge) -> None:
 
 
 async def test_closing_while_it_opens_ends_it(edge: Edge) -> None:
-    for turns in (1, 3, 30):
+    for turns in (1, 3, 30, 300, 3_000):
         committer = edge.new()
         opening = asyncio.ensure_future(committer.open())
         for _ in range(turns):
@@ -198,6 +198,10 @@ async def test_closing_while_it_opens_ends_it(edge: Edge) -> None:
         await asyncio.wait_for(committer.close(), 20)
         await asyncio.wait_for(asyncio.gather(opening, return_exceptions=True), 20)
         await committer.close()
+        deadline = time.monotonic() + 10
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            assert time.monotonic() < deadline, others
+            await asyncio.sleep(0.01)
     owner = edge.new()
     assert await owner.open() == NO_OFFSET
     await owner.commit(edge.outputs(b"1"), 1)

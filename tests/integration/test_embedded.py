@@ -109,7 +109,17 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
 
 
 EMITTER = """
-from streamgauge.producers import Counter, get_default
+from streamgauge.producers import Counter, Dimension, Event, Measure, emit, get_default, unit
+
+
+class OrderPlaced(Event, owner="checkout", purpose="analytics"):
+    """A customer paid for a basket."""
+
+    country: Dimension[str]
+    amount: Measure[float, unit("{USD}")]
+
+
+emit(OrderPlaced(country="JP", amount=42.5))
 requests = Counter("checkout_requests", "Requests served", ["endpoint", "status"])
 for number in range(1000):
     requests.labels("/pay", "500" if number % 10 == 0 else "200").inc()
@@ -128,6 +138,7 @@ def test_a_service_with_nothing_configured_is_seen_in_sql_and_survives_a_restart
     rate = "SELECT sumIf(value, status >= '500') / sum(value) FROM checkout_requests_1m"
     dev.wait_for("SELECT sum(count) FROM rollups_1d WHERE metric = 'checkout_requests'", 1000)
     assert dev.one(rate) == pytest.approx(0.1)
+    dev.wait_for("SELECT (country, count, amount_sum) FROM order_placed_1d", ("JP", 1, 42.5))
     page = urllib.request.urlopen(dev.addresses["page"], timeout=10).read()
     assert b"streamgauge" in page.lower()
     account = json.loads(run(tmp_path, "verify", "--json").stdout)

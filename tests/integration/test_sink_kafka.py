@@ -36,8 +36,14 @@ POINTS = 20
 @pytest.fixture(scope="module")
 def deployment(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """One migrated store for all of these tests; each has a region, and a metric, of its own."""
-    with Deployment(kafka.bootstrap, tmp_path_factory.mktemp("store"), "unused") as one:
+    one = Deployment(kafka.bootstrap, tmp_path_factory.mktemp("store"), "unused")
+    one.directory.mkdir(exist_ok=True)
+    one.start_store()
+    try:
+        assert one.run("migrate").returncode == 0
         yield one
+    finally:
+        one.end("store")
 
 
 def until(condition: Callable[[], object], within: float, what: Callable[[], str] = str) -> float:

@@ -48,6 +48,11 @@ class _PromptTransport(Transport):
     Consumer = _PromptConsumer
 
 
+class _App(faust.App):
+    def _create_directories(self) -> None:
+        """None: without tables nothing is kept in files, and the working directory is not ours."""
+
+
 class Worker:
     """One worker process: a Faust app, and the partitions it owns. Use `run`."""
 
@@ -82,7 +87,7 @@ class Worker:
 
     def _new_app(self) -> Any:
         settings = self.settings
-        app: Any = faust.App(
+        app: Any = _App(
             settings.group,
             broker=";".join(f"kafka://{one}" for one in settings.brokers),
             store="memory://",

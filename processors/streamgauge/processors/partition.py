@@ -140,7 +140,7 @@ class Partition:
         now = self._around.now_ms()
         if wanted not in self._missed_ms:
             event, _ = self._around.tools.scrubber.value(wanted[0])
-            log.warning("%s/%s waits for the contract of %s, at offset %d", *self._where(), event, self._position.next)
+            log.info("%s/%s waits for the contract of %s, at offset %d", *self._where(), event, self._position.next)
         return now - self._missed_ms.setdefault(wanted, now) < self._around.contract_wait_ms
 
     async def _seek_back(self) -> None:

@@ -65,6 +65,7 @@ class Producer:
         self._background = background
         self._metrics_topic = topics.METRICS.name(self.settings.region)
         self._events_topic = topics.EVENTS.name(self.settings.region)
+        self._contracts_topic = topics.CONTRACTS.name(self.settings.region)
         self._kinds: dict[type, EventRows] = {}
         self._aggregate = Aggregate(
             self._clock, Accounts(), self._on_record, self.settings.series_budget, self.settings.raises
@@ -94,6 +95,7 @@ class Producer:
         self._starting = threading.Lock()
         self._flusher: threading.Thread | None = None
         self._sent = self._acknowledged = 0
+        self._published: set[str] = set()
         self._full = False
         self._metrics_due = now + settings.flush_interval / 1_000
         self._events_due: float | None = None
@@ -249,6 +251,9 @@ class Producer:
         if everything or self._full or (self._events_due is not None and now >= self._events_due):
             self._events_due, self._full = None, False
             for kind, rows in self._buffer.take().items():
+                if self.settings.publish_contracts and kind.name not in self._published:
+                    self._published.add(kind.name)
+                    self._enqueue(iter([self._batcher.contract(self._contracts_topic, kind.contract)]))
                 self._accounts.emitted(kind.name, kind.points(rows))
                 self._enqueue(self._batcher.events(self._events_topic, kind, rows))
         for batch in self._outbox.ready(now):

@@ -87,6 +87,9 @@ class ProducerSettings:
         2_000, "series of one metric in use; further ones share the overflow series", _positive
     )
     strict: bool | None = setting(None, "raise on programming errors (default: in development and tests)", flag)
+    publish_contracts: bool = setting(
+        False, "send each event's contract before its first event (default: with `streamgauge dev`)", flag
+    )
     kafka: tuple[tuple[str, str], ...] = setting((), "further librdkafka properties, name=value", _properties)
     kafka_password: Secret = setting(Secret(""), "SASL password", _secret)
 
@@ -153,7 +156,7 @@ def dev_values(directory: Path) -> dict[str, str]:
                 [f"{folder / DEV_FILE}: {error}; delete it, `streamgauge dev` writes it anew"]
             ) from error
         values = cast("dict[str, object]", found) if isinstance(found, dict) else {}
-        return {key: str(values[key]) for key in ("brokers", "region") if key in values}
+        return {key: str(values[key]) for key in ("brokers", "region", "embedded") if key in values}
     return {}
 
 
@@ -180,6 +183,8 @@ def producer_settings(
         chosen,
         brokers=text(found.get("brokers", "")) or DEFAULT_BROKERS,
         region=chosen.region if says_region else found.get("region", chosen.region),
+        # where nobody reviews contracts, the class is all there is
+        publish_contracts=chosen.publish_contracts or found.get("embedded") == "True",
     )
 
 

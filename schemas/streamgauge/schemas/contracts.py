@@ -104,6 +104,10 @@ class Contract:
             body["examples"] = dict(self.examples)
         return body
 
+    def key(self) -> bytes:
+        """The record key on the contracts topic: compaction keeps the latest record of each version."""
+        return f"{self.name}@{self.version}".encode()
+
     def dump(self) -> bytes:
         """The contract file: sorted nowhere, indented, ends with a newline."""
         return orjson.dumps(self.json(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -134,12 +134,14 @@ class Sink:
             if not partitions:
                 log.info("no partition is left for this sink: it waits for one")
         except KafkaException as error:
-            self._failure = BrokerUnavailable(
-                f"the offsets of group {self.settings.group} cannot be read ({error.args[0].str()}); "
-                "start again when the brokers answer"
+            self._fail(
+                BrokerUnavailable(
+                    f"the offsets of group {self.settings.group} cannot be read ({error.args[0].str()}); "
+                    "start again when the brokers answer"
+                )
             )
-        except Exception as error:  # callbacks must not raise: the loop ends and raises it
-            self._failure = error
+        except Exception as error:
+            self._fail(error)
 
     def _own(self, found: TopicPartition) -> TopicPartition:
         """Take a partition over where its group left it."""
@@ -203,13 +205,15 @@ class Sink:
         error = message.error()
         if error is not None:
             if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
-                self._failure = PositionLost(
-                    f"{message.topic()}/{message.partition()}: {error.str()}. What was not stored yet is gone from the topic "
-                    "(its retention has passed). Nothing was skipped. Set the group's offset with kafka-consumer-groups "
-                    "--reset-offsets to go on without it"
+                self._fail(
+                    PositionLost(
+                        f"{message.topic()}/{message.partition()}: {error.str()}. What was not stored yet is gone from the "
+                        "topic (its retention has passed). Nothing was skipped. Set the group's offset with "
+                        "kafka-consumer-groups --reset-offsets to go on without it"
+                    )
                 )
             elif error.fatal():
-                self._failure = BrokerUnavailable(error.str())
+                self._fail(BrokerUnavailable(error.str()))
             return
         value, offset = message.value(), message.offset()
         if offset is not None:
@@ -219,8 +223,12 @@ class Sink:
     def _advance(self, flush: bool = False, begin: bool = True) -> None:
         try:
             self._driver.advance(flush, begin)
-        except Exception as error:  # also called from callbacks, which must not raise: the loop ends and raises it
-            self._failure = error
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """The loop ends and raises it: callbacks must not. The first failure is the cause of those that follow."""
+        self._failure = self._failure or error
 
     def _throttle(self) -> None:
         """A partition whose inserts fall behind is paused, so that its memory is bounded while the membership lives."""

@@ -9,7 +9,6 @@ from streamgauge.processors.broker import NO_OFFSET, Broker
 from streamgauge.processors.outputs import Output
 from tests.unit.processors.totals import Totals
 
-
 MAX_MESSAGE = 1 << 20
 
 

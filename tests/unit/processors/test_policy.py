@@ -39,6 +39,15 @@ def test_times_are_accepted_a_week_back_and_ten_minutes_ahead(time: int, expecte
     assert reasons(TimePolicy(), time, backfill=True) == []
 
 
+def test_in_one_batch_each_row_is_judged_by_itself() -> None:
+    times = np.array([NOW - 7 * DAY - 1, NOW - 7 * DAY, NOW, NOW + 600_000, NOW + 600_001])
+    masks = TimePolicy().refused(times, NOW, backfill=False)
+    assert {reason: np.flatnonzero(mask).tolist() for reason, mask in masks.items()} == {
+        TOO_OLD: [0],
+        IN_THE_FUTURE: [4],
+    }
+
+
 def test_for_ever_bounds_neither_end() -> None:
     endless = TimePolicy(max_age_ms=FOR_EVER, max_future_ms=FOR_EVER)
     for policy, backfill in ((endless, False), (TimePolicy(), True)):

@@ -25,7 +25,9 @@ from streamgauge.producers import (
 from streamgauge.producers.event_rows import EventValueError
 from streamgauge.producers.testing import captured_producer
 from streamgauge.schemas.batches import MAX_INSTANT_MS
+from streamgauge.schemas.contracts import parse_contract
 from streamgauge.schemas.errors import DeclarationError
+from streamgauge.schemas.events import contract_of
 from tests.unit.producers.decoded import event_batches, rows
 
 
@@ -257,3 +259,14 @@ def test_whatever_times_and_values_events_have_all_of_them_arrive(events: list[t
     assert sorted(map(repr, found)) == sorted(map(repr, events))
     assert all(len(batch.times) <= 7 for batch in event_batches(transport.delivered))
     assert producer.stats().emitted == producer.stats().acknowledged
+
+
+def test_a_contract_goes_before_the_first_event_of_its_class_where_it_is_asked_for() -> None:
+    producer, transport, _ = captured_producer(publish_contracts=True)
+    for _ in range(2):
+        producer.emit(Paid(order_id="o-1"))
+        producer.flush(1)
+    assert [message.topic.split(".")[2] for message in transport.delivered] == ["contracts", "events", "events"]
+    assert transport.delivered[0].key == b"paid@1"
+    assert parse_contract(transport.delivered[0].value) == contract_of(Paid)
+    assert producer.stats().emitted == {"paid": 4}

@@ -68,7 +68,7 @@ def problems(**sources: Any) -> list[str]:
 )
 def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(sources: tuple[str, ...], region: str) -> None:
     given = {name: {variable("region") if name == "environ" else "region": name} for name in sources}
-    assert load(Small, **given).region == region  # type: ignore[arg-type]  # sources by name
+    assert load(Small, **given).region == region
 
 
 def test_a_flag_that_is_not_given_does_not_hide_the_environment() -> None:
@@ -205,7 +205,7 @@ def test_a_secret_shows_nowhere() -> None:
     shown += [json.dumps(asdict(settings), default=str), orjson.dumps({"p": secret}, default=str).decode()]
     shown += [logging.LogRecord("x", 20, "", 0, "%s", (secret,), None).getMessage()]
     assert all("hunter2" not in one for one in shown)
-    assert all("Secret(…)" in one for one in shown)
+    assert all("Secret(" in one for one in shown)
     assert repr(Secret("")) == "Secret()"
     assert secret.reveal() == "hunter2"
 
@@ -249,7 +249,8 @@ def test_secrets_compare_by_text_and_an_empty_one_is_false() -> None:
 def test_a_file_is_read_as_texts(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(
-        'region = "ap-süd"\nenabled = true\nflush_every = "5s"\nbrokers = ["a:1", "b:2"]\n[kafka]\n"linger.ms" = 5\nacks = "all"\n',
+        'region = "ap-süd"\nenabled = true\nflush_every = "5s"\nbrokers = ["a:1", "b:2"]\n[kafka]\n'
+        '"linger.ms" = 5\nacks = "all"\n',
         encoding="utf-8",
     )
     assert load(Small, file=read_file(file)) == Small(
@@ -259,17 +260,18 @@ def test_a_file_is_read_as_texts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "problem"),
-    [(b"region = ", "line 1"), (b"region = 'a'\nregion = 'b'", "line 2"), (b"region = '\xff'", "not UTF-8")],
+    [(b"region = ]\n", "line 2"), (b"region = 1\nregion = 2\n", "line 3"), (b"region = '\xff'", "not UTF-8")],
 )
 def test_a_file_that_cannot_be_read_says_so_without_its_content(tmp_path: Path, content: bytes, problem: str) -> None:
     file = tmp_path / "settings.toml"
-    file.write_bytes(b"password = 'hunter2'\n"[:0] + content)
+    file.write_bytes(b"password = 'hunter2'\n" + content)
     with pytest.raises(SettingsError) as caught:
         read_file(file)
     assert str(caught.value).startswith(f"{file}: ")
     assert problem in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="absent.toml: No such file or directory"):
+    with pytest.raises(SettingsError, match=r"absent\.toml: No such file or directory"):
         read_file(tmp_path / "absent.toml")
