@@ -113,8 +113,6 @@ from streamgauge.producers import Counter, Dimension, Event, Measure, emit, get_
 
 
 class OrderPlaced(Event, owner="checkout", purpose="analytics"):
-    """A customer paid for a basket."""
-
     country: Dimension[str]
     amount: Measure[float, unit("{USD}")]
 

@@ -236,7 +236,7 @@ def test_a_store_slower_than_the_session_costs_no_membership(region: Region, gat
     region.start(STREAMGAUGE_STORE=gate.url)
     assert gate.held.acquire(timeout=30)
     region.send(3)
-    time.sleep(8)  # longer than the session: it is the silence that is tested
+    time.sleep(7)  # longer than the session: it is the silence that is tested
     gate.when = landing("pass")
     gate.open.set()
     region.all_stored()
@@ -264,7 +264,7 @@ def test_memory_is_bounded_while_the_store_is_away_and_reading_goes_on_afterward
     first = region.start(STREAMGAUGE_STORE=gate.url, STREAMGAUGE_BLOCK_BYTES="256KiB")
     region.all_stored()
     before = resident(first.pid)
-    gate.when = lambda _: "away"
+    gate.when = landing("away")
     region.send(30_000)
     region.says("trying again")
     time.sleep(4)  # as long as it takes to read everything, if nothing stopped it
@@ -419,6 +419,7 @@ def test_a_store_that_hangs_does_not_hold_up_the_end_and_the_next_start_stores_t
     gate.when = landing("pass")
     gate.open.set()
     region.start("next", STREAMGAUGE_STORE=gate.url)
+    region.says("are stored again", "next")
     region.all_stored()
     assert region.end("next") == 0
 
