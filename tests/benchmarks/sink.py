@@ -45,7 +45,8 @@ OBSERVATIONS = 24
 WINDOWS_A_COMMIT = 10
 COMMITS = 10
 HEAD = MetricHead("latency_seconds", "histogram", "s", ("endpoint", "status"))
-KINDS = 97
+STRIDE = 1_009
+KINDS = 9_973
 """Different distributions; a prime, so that neighbours in time and in series differ."""
 TARGETS = {"nothing": "Null table", "plain": "MergeTree table", "rollups_landing": "landing, four tiers"}
 
@@ -110,12 +111,16 @@ def rollups(commits: int, start_ms: int, first: int = 0) -> Rollups:
     return Rollups(records, rows, rows * OBSERVATIONS)
 
 
-def later(load: Rollups, shift_s: int) -> Rollups:
-    """The same rows in later windows."""
+def later(load: Rollups, turn: int) -> Rollups:
+    """The same rows in windows that follow, with each other's values: the store must not find the same row twice."""
+    shift_s = turn * load.rows // SERIES * 10
     records: list[Record] = []
     for one in load.records:
         message = decode_rollups(one.value)
-        moved = replace(message.rows, window=message.rows.window + np.uint32(shift_s))
+        rows = message.rows
+        values = rows.take(np.roll(np.arange(len(rows)), turn * STRIDE))
+        keys = {"metric": rows.metric, "series_id": rows.series_id, "entry": rows.entry}
+        moved = replace(values, **keys, window=rows.window + np.uint32(shift_s))
         records.append(replace(one, value=encode(replace(message, rows=moved))))
     return replace(load, records=records)
 
@@ -209,7 +214,7 @@ def run(options: Options) -> Iterator[Figure]:
     """Bare inserts first, then the sink, on one store."""
     start_ms = (time.time_ns() // 86_400_000_000_000) * 86_400_000 - 86_400_000
     warm, first = rollups(2, start_ms), rollups(COMMITS, start_ms, first=2)
-    load = together([later(first, turn * COMMITS * WINDOWS_A_COMMIT * 10) for turn in range(options.sized(10, 1))])
+    load = together([later(first, turn) for turn in range(options.sized(10, 1))])
     with KafkaBroker() as broker, region(broker.bootstrap, REGION, store=True) as parts:
         yield from measured(parts, broker.bootstrap, warm, load, options.profile)
 

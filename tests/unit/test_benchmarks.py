@@ -128,7 +128,7 @@ def test_messages_of_the_backlog_are_large_and_their_sequence_is_dense() -> None
 
 def test_the_sink_s_messages_hold_a_histogram_in_every_row_and_move_in_time_as_a_whole() -> None:
     load = sink.rollups(1, NOW_MS)
-    moved = sink.later(load, 600)
+    moved = sink.later(load, 6)
     assert load.rows == sink.SERIES * sink.WINDOWS_A_COMMIT
     assert sum(len(decode_rollups(one.value).rows) for one in load.records) == load.rows
     for before, after in zip(load.records, moved.records, strict=True):

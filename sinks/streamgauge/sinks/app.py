@@ -34,6 +34,7 @@ FENCED = {
     KafkaError._ASSIGNMENT_LOST,
     KafkaError._STATE,
 }
+IDLE_TURN_S, BUSY_TURN_S = 0.05, 0.005
 FINISH_S = 5.0
 TABLES_PAUSE_S = 5.0
 
@@ -93,7 +94,9 @@ class Sink:
         contracts = self._feed.current()
         try:
             while not self._stop.is_set() and self._failure is None:
-                for message in self._consumer.consume(256, 0.05):
+                # a turn carries a block one step on, so turns are short while there is one
+                busy = self._driver.busy(self._driver.owned(), waits=False)
+                for message in self._consumer.consume(256, BUSY_TURN_S if busy else IDLE_TURN_S):
                     self._take(message)
                 self._advance()
                 self._throttle()

@@ -130,8 +130,7 @@ class Driver:
                 self._begin(owned, flush)
             if owned.preparing is not None and owned.preparing.done():
                 owned.running, owned.preparing = owned.preparing.result(), None
-            if owned.running is not None:
-                self._progress(owned, owned.running)
+            self._progress(owned)
         running = [(one, one.running) for one in self._owned.values() if one.running is not None]
         due = [(one, run, run.step) for one, run in running if isinstance(run.step, CommitIntent | CommitDone)]
         if due:
@@ -153,22 +152,27 @@ class Driver:
         steps = self._steps(block, tuple(inserts), self._retry)
         return Running(block, inserts, steps, next(steps))
 
-    def _progress(self, owned: Owned, running: Running) -> None:
-        """Steps that need no commit: start an insert, take its answer, or wait."""
-        step = running.step
-        if isinstance(step, Wait):
-            if running.wait_until is None:
-                running.wait_until = self._monotonic() + step.seconds
-            elif self._monotonic() >= running.wait_until:
+    def _progress(self, owned: Owned) -> None:
+        """Steps that need no commit, as far as they go now: start an insert, take its answer, or wait."""
+        while (running := owned.running) is not None:
+            step = running.step
+            if isinstance(step, Wait):
+                if running.wait_until is None:
+                    running.wait_until = self._monotonic() + step.seconds
+                if self._monotonic() < running.wait_until:
+                    return
                 running.wait_until = None
                 self._send(owned, running, Outcome.DONE)
-        elif isinstance(step, InsertTable):
-            if running.answer is None:
-                insert, token = running.inserts[step.table], step.token
-                running.answer = self._submit(lambda: insert(token))
-            elif running.answer.done():
+            elif isinstance(step, InsertTable):
+                if running.answer is None:
+                    insert, token = running.inserts[step.table], step.token
+                    running.answer = self._submit(lambda insert=insert, token=token: insert(token))
+                if not running.answer.done():
+                    return
                 outcome, running.answer = running.answer.result(), None
                 self._send(owned, running, outcome)
+            else:
+                return
 
     def _send(self, owned: Owned, running: Running, outcome: Outcome) -> None:
         try:
