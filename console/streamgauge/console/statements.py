@@ -453,7 +453,7 @@ def encoded(data: bytes, encoding: str) -> bytes:
     if encoding == "zstd":
         return zstd.compress(data, 1)
     if encoding == "gzip":
-        return gzip.compress(data, 1)
+        return gzip.compress(data, 1, mtime=0)
     return data
 
 
