@@ -119,8 +119,8 @@ def later(load: Rollups, turn: int) -> Rollups:
         message = decode_rollups(one.value)
         rows = message.rows
         values = rows.take(np.roll(np.arange(len(rows)), turn * STRIDE))
-        keys = {"metric": rows.metric, "series_id": rows.series_id, "entry": rows.entry}
-        moved = replace(values, **keys, window=rows.window + np.uint32(shift_s))
+        window = rows.window + np.uint32(shift_s)
+        moved = replace(values, metric=rows.metric, series_id=rows.series_id, entry=rows.entry, window=window)
         records.append(replace(one, value=encode(replace(message, rows=moved))))
     return replace(load, records=records)
 

@@ -134,7 +134,9 @@ def test_lengths_are_leb128(number: int, encoded: str) -> None:
 
 def test_a_block_counts_once_in_every_tier_however_often_it_comes(store: LocalStore) -> None:
     rows = [
-        Row("latency", series, T0 + 10 * n, 3, 1.5, {5: 2, -7: 1}, last=(T0, 2.0)) for series in range(9) for n in range(40)
+        Row("latency", series, T0 + 10 * n, 3, 1.5, {5: 2, -7: 1}, last=(T0, 2.0))
+        for series in range(9)
+        for n in range(40)
     ]
     insert = rollup_insert([message(rows)], BLOCK)
     for _ in range(3):

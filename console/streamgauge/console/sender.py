@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     KafkaError,
     KafkaException,
     Message,
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 
 from streamgauge.console.interrupts import Check
 from streamgauge.console.pacing import Lead
@@ -214,19 +213,18 @@ class Commits:
     def __init__(self, config: Mapping[str, Any], group: str, topic: str) -> None:
         self.name = group
         self._topic = topic
-        self._admin = AdminClient(dict(config))
+        # not the admin client: its look-up of offsets can crash the process while a coordinator moves (librdkafka 2.16)
+        self._consumer = Consumer({**config, "group.id": group, "enable.auto.commit": False})
 
     def read(self, partitions: tuple[int, ...]) -> dict[int, int]:
         """The next offset to read by partition, where the group has committed one. Empty when nobody answers now."""
         if not partitions:
             return {}
-        wanted = ConsumerGroupTopicPartitions(self.name, [TopicPartition(self._topic, p) for p in partitions])
         try:
-            asked = self._admin.list_consumer_group_offsets([wanted], request_timeout=5.0)  # pyright: ignore[reportUnknownVariableType]  # Future without its type
-            found = cast("ConsumerGroupTopicPartitions", asked[self.name].result())
+            found = self._consumer.committed([TopicPartition(self._topic, p) for p in partitions], timeout=5)
         except KafkaException:
             return {}  # a coordinator on the move; the caller looks again
-        return {one.partition: one.offset for one in found.topic_partitions or () if one.offset >= 0}
+        return {one.partition: one.offset for one in found if one.offset >= 0}
 
 
 def find_topic(producer: Producer, topic: str, address: str) -> int:

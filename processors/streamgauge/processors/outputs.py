@@ -134,9 +134,11 @@ def _messages(
         weights[starts] += heads[part.metric[starts]]
         labels, at = _news(part, labelled, index, now_ms)
         weights[at] += np.array([_label_bytes(one) for one in labels], np.int64)
-        for first, last in split_rows(weights, parts[order], policy.max_bytes, policy.max_parts):
-            new = labels[slice(*np.searchsorted(at, [first, last]))]
-            yield partition, replace(frame, rows=part.take(np.arange(first, last)), labels=tuple(new))
+        cuts = list(split_rows(weights, parts[order], policy.max_bytes, policy.max_parts))
+        owned: Iterator[RollupRows | DistinctRows] = part.split(cuts)
+        for cut, own in zip(cuts, owned, strict=True):
+            new = labels[slice(*np.searchsorted(at, cut))]
+            yield partition, replace(frame, rows=own, labels=tuple(new))
 
 
 def _news(

@@ -61,7 +61,7 @@ class CommitPolicy:
     """When what a partition has added is worth a transaction."""
 
     every_ms: int = 1_000
-    max_points: int = 2_000_000
+    max_points: int = 250_000
     max_bytes: int = 64 << 20
 
     def full(self, points: int, size: int) -> bool:

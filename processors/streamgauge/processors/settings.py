@@ -26,7 +26,7 @@ class ProcessorSettings:
     kafka: tuple[tuple[str, str], ...] = setting((), "further librdkafka settings, name=value", pairs)
     kafka_password: Secret = setting(NO_SECRET, "SASL password of Kafka", Secret)
     commit_interval: int = setting(1_000, "time between commits of a partition", duration_ms)
-    commit_points: int = setting(2_000_000, "points after which a partition commits early", int)
+    commit_points: int = setting(250_000, "points after which a partition commits early", int)
     commit_bytes: int = setting(32 << 20, "bytes of messages after which a partition commits early", size_bytes)
     buffer_messages: int = setting(64, "messages buffered between fetching and rolling up", int)
     session_timeout: int = setting(10_000, "a worker that is silent for so long loses its partitions", duration_ms)

@@ -6,7 +6,7 @@ A row is a partial: what one series of one metric gained in one window of its en
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -100,6 +100,15 @@ class RollupRows:
         columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "hist"}
         return RollupRows(**columns, hist=self.hist.take(rows))
 
+    def split(self, cuts: Iterable[tuple[int, int]]) -> Iterator[RollupRows]:
+        """Runs of rows [first, last), without a copy."""
+        ends = np.concatenate([[0], np.cumsum(self.hist.per_row, dtype=np.int64)])
+        for first, last in cuts:
+            columns = {f.name: getattr(self, f.name)[first:last] for f in fields(self) if f.name != "hist"}
+            entries = slice(ends[first], ends[last])
+            hist = Histograms(self.hist.per_row[first:last], self.hist.keys[entries], self.hist.counts[entries])
+            yield RollupRows(**columns, hist=hist)
+
 
 @dataclass(frozen=True, slots=True)
 class DistinctRows:
@@ -117,6 +126,11 @@ class DistinctRows:
     def take(self, rows: Array) -> DistinctRows:
         """The given rows, in their order."""
         return DistinctRows(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def split(self, cuts: Iterable[tuple[int, int]]) -> Iterator[DistinctRows]:
+        """Runs of rows [first, last), without a copy."""
+        for first, last in cuts:
+            yield DistinctRows(**{f.name: getattr(self, f.name)[first:last] for f in fields(self)})
 
 
 @dataclass(frozen=True, slots=True)

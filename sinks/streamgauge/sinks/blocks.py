@@ -105,9 +105,13 @@ def shape_of(message: RollupMessage | LedgerEntry | DeadLetter, size: int) -> Sh
 
 def _spread_cells(message: RollupMessage) -> int:
     """Cells that great counts need beside one for each bucket."""
-    if isinstance(message.rows, DistinctRows) or not len(message.rows.hist.counts):
+    if isinstance(message.rows, DistinctRows) or not _great(message.rows.hist.counts):
         return 0
     return int((_cells_of(message.rows.hist.counts) - 1).sum())
+
+
+def _great(counts: Array) -> bool:
+    return len(counts) > 0 and int(counts.max()) > COUNT_LIMIT
 
 
 def _cells_of(counts: Array) -> Array:
@@ -169,7 +173,7 @@ def _keys(rows: RollupRows | DistinctRows, names: list[str], version: int) -> li
 
 def _histogram(hist: Histograms) -> native.Column:
     """Cells of `(key + 32768) << 48 | count`."""
-    if len(hist.counts) and int(hist.counts.max()) > COUNT_LIMIT:
+    if _great(hist.counts):
         hist = _spread(hist)
     cells = (hist.keys.astype(np.int64) + (1 << 15)).astype(np.uint64) << np.uint64(48)
     return native.arrays("hist", "UInt64", hist.per_row, cells | hist.counts.astype(np.uint64))

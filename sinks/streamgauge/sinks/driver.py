@@ -113,8 +113,8 @@ class Driver:
 
     def overfull(self) -> set[Key]:
         """Partitions that need no further messages now: inserts fall behind, and memory is bounded."""
-        limit = 2 * self._policy.max_bytes
-        return {key for key, one in self._owned.items() if one.partition.size > limit and not one.partition.starving}
+        limit = 4 * self._policy.max_bytes  # a block, and the next one, each twice as large as it was packed
+        return {key for key, one in self._owned.items() if one.partition.memory > limit and not one.partition.starving}
 
     def busy(self, keys: Iterable[Key], waits: bool = True) -> bool:
         """Whether blocks of these partitions are on their way. Without `waits`, those that wait for another try are not."""

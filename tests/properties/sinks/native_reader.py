@@ -5,7 +5,15 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-NUMBERS = {"UInt8": "B", "UInt16": "H", "UInt32": "I", "UInt64": "Q", "Int64": "q", "Float64": "d", "DateTime('UTC')": "I"}
+NUMBERS = {
+    "UInt8": "B",
+    "UInt16": "H",
+    "UInt32": "I",
+    "UInt64": "Q",
+    "Int64": "q",
+    "Float64": "d",
+    "DateTime('UTC')": "I",
+}
 
 
 class Reader:

@@ -332,6 +332,15 @@ def test_bytes_that_are_no_message_are_refused(value: bytes | None, expected: st
         assert caught.value.reason == expected
 
 
+def test_a_batch_without_rows_is_refused() -> None:
+    for body, packed in ((events(), ("t",)), (metrics(), ("t", "s", "count", "sum", "min", "max", "last", "last_t"))):
+        body |= {"n": 0, **dict.fromkeys(packed, "")}
+        body.pop("hist", None)
+        if "fields" in body:
+            body["fields"] = {}
+        assert reason(decode, orjson.dumps(body)) == "wrong_length"
+
+
 def test_the_size_limit_is_the_callers_and_is_met_exactly() -> None:
     value = orjson.dumps(events())
     decode(value, len(value))
@@ -350,6 +359,7 @@ def test_the_last_instant_is_read_and_its_window_fits_32_bits() -> None:
     assert isinstance(batch, EventBatch)
     assert int(batch.times.max()) == MAX_INSTANT_MS - 1
     assert int(batch.times.max()) // 1000 == (1 << 32) - 1
+    assert reason(decode, changed(events(), "t0", MAX_INSTANT_MS - 5)) == "time_out_of_range"
 
 
 def test_large_finite_numbers_whose_sum_is_not_are_read() -> None:

@@ -154,7 +154,12 @@ def example() -> bytes:
     parts = [
         message(
             [
-                Row(f"metric_{random.integers(40)}", int(random.integers(50)), sum=float(random.normal()), hist={3: n + 1})
+                Row(
+                    f"metric_{random.integers(40)}",
+                    int(random.integers(50)),
+                    sum=float(random.normal()),
+                    hist={3: n + 1},
+                )
                 for n in range(50)
             ]
         )

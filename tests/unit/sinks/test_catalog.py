@@ -63,7 +63,9 @@ class TablesOnly(Store):
             return views + [(name, "MergeTree", "") for name in self.others]
         if "`metrics`" in sql:
             latest = {one.name: one for one in self.metrics}
-            return [(m.name, m.type, m.family, m.unit, list(m.labels), tier_index(m.granularity)) for m in latest.values()]
+            return [
+                (m.name, m.type, m.family, m.unit, list(m.labels), tier_index(m.granularity)) for m in latest.values()
+            ]
         return []
 
 

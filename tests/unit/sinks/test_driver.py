@@ -13,13 +13,14 @@ from streamgauge.schemas.topics import DEAD
 from streamgauge.sinks.blocks import BlockPolicy
 from streamgauge.sinks.driver import Commit, Driver, Inserts
 from streamgauge.sinks.insertion import CommitIntent, Outcome
-from streamgauge.sinks.partition import Decoded, Partition
+from streamgauge.sinks.partition import Decoded, Partition, decode_stored
 from streamgauge.sinks.ranges import Place, Range
 from tests.unit.sinks.messages import LETTER
 
 T = TypeVar("T")
 TOPIC = "sg.eu.dead.v1"
 A, B = (TOPIC, 0), (TOPIC, 1)
+MEMORY = decode_stored(DEAD.kind, Place("eu", TOPIC, "life", 0), 0, LETTER.encode(), 0).memory
 
 
 class Bench:
@@ -189,19 +190,17 @@ def test_without_begin_only_what_is_on_its_way_goes_on() -> None:
 
 
 def test_memory_is_bounded_while_the_store_is_away_and_the_partition_reads_again_afterwards() -> None:
-    size = len(LETTER.encode())
-    bench = Bench(max_bytes=10 * size)
+    bench = Bench(max_bytes=5 * MEMORY)
     bench.offer(A, *range(20))
     assert bench.driver.overfull() == set()
     bench.offer(A, 20)
     assert bench.driver.overfull() == {A}
-    bench.turns()
+    bench.turns(flush=True)
     assert bench.driver.overfull() == set()
 
 
 def test_a_begun_range_gets_all_its_messages_and_then_no_more_than_any_other() -> None:
-    size = len(LETTER.encode())
-    bench = Bench(max_bytes=10 * size)
+    bench = Bench(max_bytes=5 * MEMORY)
     place = Place("eu", TOPIC, "life", 0)
     bench.driver.own(A, Partition(place, DEAD.kind, 0, Range(place, 0, 40)))
     bench.offer(A, *range(39))

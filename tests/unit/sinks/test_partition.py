@@ -53,7 +53,7 @@ def test_a_block_is_due_after_its_time_or_when_flushed_and_stays_until_it_is_sto
     assert taken(one.next_block(POLICY, 1_500)) == expected
     assert taken(one.next_block(POLICY, 1_500)) == expected
     one.stored(Range(PLACE, 0, 9), 2_000)
-    assert (one.start, one.size) == (9, 0)
+    assert (one.start, one.memory) == (9, 0)
     assert one.next_block(POLICY, 9_000, flush=True) is None
 
 

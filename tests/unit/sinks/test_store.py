@@ -55,7 +55,9 @@ def test_an_address_is_a_scheme_and_a_host(url: str) -> None:
     assert store_url(url) == url.strip().rstrip("/")
 
 
-@pytest.mark.parametrize("url", ["a:8123", "tcp://a:9000", "http://", "http://joe:pw@a", "http://a/db", "http://a:99999", ""])
+@pytest.mark.parametrize(
+    "url", ["a:8123", "tcp://a:9000", "http://", "http://joe:pw@a", "http://a/db", "http://a:99999", ""]
+)
 def test_an_address_of_another_kind_is_refused_with_advice(url: str) -> None:
     with pytest.raises(ValueError, match="8123|[Pp]ort"):
         store_url(url)
