@@ -44,6 +44,11 @@ def log_start(brokers: str, region: str) -> int:
         consumer.close()
 
 
+def threads() -> set[threading.Thread]:
+    """Those that follow contracts."""
+    return {one for one in threading.enumerate() if one.name == "streamgauge-contracts"}
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     """Until it holds; fails after 20 seconds."""
     deadline = time.monotonic() + 20
@@ -172,11 +177,11 @@ def test_bad_contracts_are_reported_and_ignored(brokers: str, follow: Follow, ca
 
 
 def test_a_feed_ends_when_it_is_closed(follow: Follow) -> None:
+    before = threads()
     followed = follow(VISIT)
-    threads = [one for one in threading.enumerate() if one.name == "streamgauge-contracts"]
-    assert len(threads) == 1
+    (thread,) = threads() - before
     followed.feed.close()
-    assert not threads[0].is_alive()
+    assert not thread.is_alive()
     assert followed.feed.current() == {("visit", 1): VISIT}
     followed.feed.close()
 
@@ -187,10 +192,12 @@ def test_a_feed_that_was_never_started_can_be_closed(brokers: str) -> None:
 
 def test_a_feed_that_cannot_reach_a_broker_still_knows_its_files(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, "streamgauge.contracts")
+    before = threads()
     away = ContractFeed({"bootstrap.servers": "127.0.0.1:9", "log_level": 0}, "r", {("visit", 1): VISIT})
     away.start()
     assert away.current() == {("visit", 1): VISIT}
     away.close()
+    assert threads() == before
     misconfigured = ContractFeed({"no.such.property": "1"}, "r", {("visit", 1): VISIT})
     misconfigured.start()
     wait_for(lambda: any("contracts are not followed" in record.getMessage() for record in caplog.records))

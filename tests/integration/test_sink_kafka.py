@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from functools import cache
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import clickhouse_connect
 import pytest
@@ -63,6 +64,12 @@ def points(metric: str, window: int) -> bytes:
     return encode(message([Row(metric, series, T0 + 10 * window) for series in range(POINTS)]))
 
 
+def settled(asked: object) -> None:
+    """Wait until the broker has done everything that was asked: the futures of an admin client, by name."""
+    for future in cast("Mapping[str, Future[object]]", asked).values():
+        future.result(20)
+
+
 class Region:
     """Topics of one partition each, what was sent to them, and the sinks that read them. Ends what it started."""
 
@@ -71,8 +78,8 @@ class Region:
         self.directory = directory
         self.name = name
         self.sent = 0
-        self.config = {"bootstrap.servers": bootstrap}
-        self.admin = AdminClient(self.config)
+        self.config: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap}
+        self.admin: Any = AdminClient(self.config)
         self.sinks: dict[str, subprocess.Popen[bytes]] = {}
         self._numbers = count()
 
@@ -95,8 +102,7 @@ class Region:
 
     def make_topics(self) -> None:
         names = [one.name(self.name) for one in (*STORED_TOPICS, CONTRACTS)]
-        for future in self.admin.create_topics([NewTopic(name, 1, 1) for name in names]).values():
-            future.result(20)
+        settled(self.admin.create_topics([NewTopic(name, 1, 1) for name in names]))
 
     def send(self, messages: int = 1, topic: str = "", value: bytes | None = None) -> None:
         """Messages with points, or as they are given."""
@@ -161,20 +167,22 @@ class Region:
         sql = "SELECT block_from, block_to, points FROM blocks WHERE region = {name:String} ORDER BY block_from"
         blocks = self.rows(sql, database)
         assert sum(points for *_, points in blocks) == self.sent
-        assert all(first[1] <= second[0] for first, second in zip(blocks, blocks[1:], strict=False)), blocks
+        assert all(first[1] <= second[0] for first, second in pairwise(blocks)), blocks
 
     def committed(self) -> tuple[int, str]:
         """Offset and metadata of the group in the rollups topic."""
-        asked = ConsumerGroupTopicPartitions(f"sg-{self.name}-sink", [TopicPartition(self.topic, 0)])
-        (future,) = self.admin.list_consumer_group_offsets([asked]).values()
-        (found,) = future.result(20).topic_partitions
+        # not by the admin client, which can crash the process while the coordinator moves
+        consumer = Consumer(self.config | {"group.id": f"sg-{self.name}-sink", "enable.auto.commit": False})
+        try:
+            (found,) = consumer.committed([TopicPartition(self.topic, 0)], timeout=20)
+        finally:
+            consumer.close()
         return found.offset, found.metadata or ""
 
     def set_offset(self, offset: int) -> None:
         """What kafka-consumer-groups --reset-offsets does."""
         wanted = ConsumerGroupTopicPartitions(f"sg-{self.name}-sink", [TopicPartition(self.topic, 0, offset)])
-        (future,) = self.admin.alter_consumer_group_offsets([wanted]).values()
-        future.result(20)
+        settled(self.admin.alter_consumer_group_offsets([wanted]))
 
 
 @pytest.fixture
@@ -346,8 +354,7 @@ def test_lost_offsets_are_never_taken_for_a_beginning(region: Region) -> None:
     region.start()
     region.all_stored()
     assert region.end() == 0
-    (future,) = region.admin.delete_consumer_groups([f"sg-{region.name}-sink"]).values()
-    future.result(20)
+    settled(region.admin.delete_consumer_groups([f"sg-{region.name}-sink"]))
     region.start()
     assert region.exits() == 1
     assert "has its blocks up to offset 3" in region.log()
@@ -363,11 +370,9 @@ def test_a_topic_made_anew_is_noticed_and_stored_from_its_beginning_once_offsets
     region.send(5)
     running = region.start()
     region.all_stored()
-    (future,) = region.admin.delete_topics([region.topic]).values()
-    future.result(20)
+    settled(region.admin.delete_topics([region.topic]))
     until(lambda: region.topic not in region.admin.list_topics(timeout=10).topics, 20)
-    (future,) = region.admin.create_topics([NewTopic(region.topic, 1, 1)]).values()
-    future.result(20)
+    settled(region.admin.create_topics([NewTopic(region.topic, 1, 1)]))
     region.send(8)  # the old position, 5, is somewhere in the middle of these
     assert running.wait(30) == 1
     assert "was made anew" in region.log()

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
+from types import FrameType
 
 from streamgauge.schemas.settings import load
 from streamgauge.sinks.app import Sink
@@ -59,9 +60,13 @@ class KilledSink(Sink):
 def main() -> None:
     """Run until SIGTERM."""
     logging.basicConfig(level=logging.INFO)
-    sink = KilledSink(load(SinkSettings, environ=os.environ, known=["pseudonym_key"]))
-    sink._driver._retry = RetryPolicy(refused_s=1.0)
-    signal.signal(signal.SIGTERM, lambda *_: sink.stop())
+    settings = load(SinkSettings, environ=os.environ, known=["pseudonym_key"])
+    sink = KilledSink(settings, retry=RetryPolicy(refused_s=1.0))
+
+    def end(number: int, _: FrameType | None) -> None:
+        sink.stop()
+
+    signal.signal(signal.SIGTERM, end)
     sink.run()
 
 

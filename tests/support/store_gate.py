@@ -27,13 +27,13 @@ class StoreGate:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # as the base class has it
                 pass
 
             def _pass(self) -> None:
                 gate.handle(self)
 
-            do_GET = do_POST = _pass
+            do_GET = do_POST = _pass  # noqa: N815  # as the base class looks them up
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True

@@ -81,10 +81,10 @@ class ContractFeed:
             consumer.close()
 
     def _partitions(self, consumer: Consumer) -> list[int]:
-        """One on servers; the in-process broker gives every topic four. Waits until the broker says."""
+        """One on servers; the in-process broker gives every topic four. Waits until the broker says, or until `close`."""
         while not self._stop.is_set():
             with suppress(KafkaException):
-                if found := consumer.list_topics(self._topic, timeout=5).topics[self._topic].partitions:
+                if found := consumer.list_topics(self._topic, timeout=1).topics[self._topic].partitions:
                     return list(found)
             self._stop.wait(0.5)
         return []

@@ -17,7 +17,7 @@ from streamgauge.sinks.catalog import Catalog
 from streamgauge.sinks.ddl import table
 from streamgauge.sinks.driver import Commit, Driver, Key
 from streamgauge.sinks.incarnations import Incarnations
-from streamgauge.sinks.insertion import CommitIntent, Outcome
+from streamgauge.sinks.insertion import CommitIntent, Outcome, RetryPolicy
 from streamgauge.sinks.partition import Partition
 from streamgauge.sinks.ranges import Place, parse_intent
 from streamgauge.sinks.settings import SinkSettings
@@ -42,7 +42,12 @@ TABLES_PAUSE_S = 5.0
 class Sink:
     """Reads rollups, distinct hashes, ledger and dead letters, and stores them exactly once. Use `run`."""
 
-    def __init__(self, settings: SinkSettings, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: SinkSettings,
+        monotonic: Callable[[], float] = time.monotonic,
+        retry: RetryPolicy | None = None,
+    ) -> None:
         self.settings = settings
         self.store = Store(settings.address())
         self._monotonic = monotonic
@@ -55,7 +60,7 @@ class Sink:
         self._catalog = Catalog(self.store, self._feed.current)
         self._threads = Threads(settings.parallel_inserts, "streamgauge-insert")
         self._driver = Driver(
-            settings.block_policy(), self.writer().prepare, self._commit, self._threads.submit, monotonic
+            settings.block_policy(), self.writer().prepare, self._commit, self._threads.submit, monotonic, retry
         )
         self._consumer = Consumer(
             settings.librdkafka()

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from streamgauge.sinks.blocks import BlockPolicy
@@ -89,7 +90,7 @@ class Driver:
         self._commit = commit
         self._submit = submit
         self._monotonic = monotonic
-        self._retry = retry or RetryPolicy()
+        self.retry = retry or RetryPolicy()
         self._steps = steps
         self._owned: dict[Key, Owned] = {}
 
@@ -149,7 +150,7 @@ class Driver:
 
     def _started(self, block: Range, messages: list[Decoded]) -> Running:
         inserts = self._prepare(block, messages)
-        steps = self._steps(block, tuple(inserts), self._retry)
+        steps = self._steps(block, tuple(inserts), self.retry)
         return Running(block, inserts, steps, next(steps))
 
     def _progress(self, owned: Owned) -> None:
@@ -165,8 +166,7 @@ class Driver:
                 self._send(owned, running, Outcome.DONE)
             elif isinstance(step, InsertTable):
                 if running.answer is None:
-                    insert, token = running.inserts[step.table], step.token
-                    running.answer = self._submit(lambda insert=insert, token=token: insert(token))
+                    running.answer = self._submit(partial(running.inserts[step.table], step.token))
                 if not running.answer.done():
                     return
                 outcome, running.answer = running.answer.result(), None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,9 +22,13 @@ from tests.properties.messages import MODERATE
 words = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=30)
 places = st.builds(Place, words, words, words, st.integers(0, 65_535))
 offsets = st.integers(0, (1 << 62) - 1)
-ranges = st.builds(
-    lambda place, start, width: Range(place, start, start + width), places, offsets, st.integers(1, 1 << 40)
-)
+
+
+def range_of(place: Place, start: int, width: int) -> Range:
+    return Range(place, start, start + width)
+
+
+ranges = st.builds(range_of, places, offsets, st.integers(1, 1 << 40))
 tables = st.lists(words, unique=True, max_size=4).map(tuple)
 
 
@@ -68,9 +73,5 @@ def test_every_intent_is_read_back(block: Range) -> None:
 @MODERATE
 @given(st.text(min_size=1), ranges)
 def test_any_other_text_is_refused(text: str, block: Range) -> None:
-    try:
+    with pytest.raises(IntentUnknown, match="kafka-consumer-groups"):
         parse_intent(block.place, block.start, text)
-    except IntentUnknown as refused:
-        assert "kafka-consumer-groups" in str(refused)
-    else:
-        raise AssertionError(f"{text!r} was taken for nothing")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import count
+from itertools import count, pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -133,7 +133,9 @@ class Sink:
         self.generation = 0
         self.positions: dict[int, int] = {}
         self.tasks: list[tuple[Callable[[], Any], Future[Any]]] = []
-        self.driver = Driver(world.policy, self.prepare, self.commit, self.submit, lambda: world.now, steps=world.steps)
+        self.driver = world.driver(
+            world.policy, self.prepare, self.commit, self.submit, lambda: world.now, steps=world.steps
+        )
 
     def submit(self, work: Callable[[], T], /) -> Future[T]:
         """Work that a thread does at some time."""
@@ -215,10 +217,17 @@ class World:
     """Everything, moved by the dice of one seed. `run` raises AssertionError when a promise is broken."""
 
     def __init__(
-        self, seed: int, *, steps: Steps = store_range, reads_intents: bool = True, rollups: bool = False
+        self,
+        seed: int,
+        *,
+        steps: Steps = store_range,
+        driver: type[Driver] = Driver,
+        reads_intents: bool = True,
+        rollups: bool = False,
     ) -> None:
         self.dice = random.Random(seed)
         self.steps = steps
+        self.driver = driver
         self.reads_intents = reads_intents
         self.message = rollup if rollups else letter
         self.kind = (ROLLUPS if rollups else DEAD).kind
@@ -340,7 +349,7 @@ class World:
                 found = Counter(offset for offsets in own.values() for offset in offsets)
                 assert found == Counter(log.offsets), f"{tier} of partition {partition}: {found}"
                 bounds = sorted(tuple(map(int, token.rpartition(":")[2].split("-"))) for token in own)
-                assert all(first[1] <= second[0] for first, second in zip(bounds, bounds[1:], strict=False)), bounds
+                assert all(first[1] <= second[0] for first, second in pairwise(bounds)), bounds
 
     def run(self, steps: int = 150) -> None:
         """A whole life."""

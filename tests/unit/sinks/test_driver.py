@@ -56,9 +56,10 @@ class Bench:
         found: list[tuple[str, int, int]] = []
         outcomes: list[Outcome] = []
         for step in steps:
-            intent = isinstance(step, CommitIntent)
-            block = step.pending if intent else step.done
-            found.append(("intent" if intent else "done", block.place.partition, block.start if intent else block.end))
+            if isinstance(step, CommitIntent):
+                found.append(("intent", step.pending.place.partition, step.pending.start))
+            else:
+                found.append(("done", step.done.place.partition, step.done.end))
             outcomes.append(self._outcome(found[-1][0]))
         self.commits.append(found)
         return outcomes

@@ -29,8 +29,7 @@ def carried_out(outcomes: Sequence[Outcome]) -> tuple[list[Operation], bool | No
     steps = store_range(BLOCK, ("series", "rollups_landing"), RetryPolicy(0.25, 1.0, 15.0))
     asked = [next(steps)]
     try:
-        for outcome in outcomes:
-            asked.append(steps.send(outcome))
+        asked.extend(map(steps.send, outcomes))
     except StopIteration as end:
         return asked, end.value
     return asked, None

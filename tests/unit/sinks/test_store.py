@@ -32,7 +32,10 @@ def test_everything_else_is_unknown(error: Exception) -> None:
 
 @pytest.mark.parametrize(
     ("code", "advice"),
-    [(60, "streamgauge migrate"), (81, "streamgauge migrate"), (516, "STREAMGAUGE_STORE_PASSWORD"), (497, "rights"), (241, "241")],
+    [
+        (60, "streamgauge migrate"), (81, "streamgauge migrate"), (516, "STREAMGAUGE_STORE_PASSWORD"), (497, "rights"),
+        (241, "241"),
+    ],
 )  # fmt: skip
 def test_a_failure_says_what_to_do_and_never_repeats_the_servers_words(code: int, advice: str) -> None:
     said = error_text(DatabaseError("value 'hunter2' of row 7", code=code))
@@ -59,7 +62,7 @@ def test_an_address_is_a_scheme_and_a_host(url: str) -> None:
     "url", ["a:8123", "tcp://a:9000", "http://", "http://joe:pw@a", "http://a/db", "http://a:99999", ""]
 )
 def test_an_address_of_another_kind_is_refused_with_advice(url: str) -> None:
-    with pytest.raises(ValueError, match="8123|[Pp]ort"):
+    with pytest.raises(ValueError, match=r"8123|[Pp]ort"):
         store_url(url)
 
 

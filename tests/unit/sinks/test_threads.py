@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import pytest
 
@@ -23,9 +24,17 @@ print("over", flush=True)
 """
 
 
+def share(of: int) -> int:
+    return 10 // of
+
+
 def test_results_and_errors_come_back() -> None:
     threads = Threads(2, "t")
-    futures = [threads.submit(lambda n=n: 10 // n) for n in (1, 2, 0)]
+
+    def tenth(number: int) -> int:
+        return 10 // number
+
+    futures = [threads.submit(partial(tenth, number)) for number in (1, 2, 0)]
     assert [one.result(10) for one in futures[:2]] == [10, 5]
     with pytest.raises(ZeroDivisionError):
         futures[2].result(10)
@@ -41,15 +50,20 @@ def test_as_much_runs_at_once_as_there_are_threads() -> None:
 
 
 def test_what_waits_at_the_end_is_not_begun() -> None:
-    threads = Threads(1, "t")
+    threads = Threads(1, "over")
     hold, begun = threading.Event(), threading.Event()
-    first = threads.submit(lambda: (begun.set(), hold.wait(10)))
+
+    def held() -> bool:
+        begun.set()
+        return hold.wait(10)
+
+    first = threads.submit(held)
     second = threads.submit(lambda: None)
     assert begun.wait(10)
     threads.close()
     hold.set()
     first.result(10)
-    for one in threads._threads:
+    for one in [thread for thread in threading.enumerate() if thread.name.startswith("over-")]:
         one.join(10)
         assert not one.is_alive()
     assert not second.done()
