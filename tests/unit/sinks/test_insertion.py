@@ -29,7 +29,8 @@ def carried_out(outcomes: Sequence[Outcome]) -> tuple[list[Operation], bool | No
     steps = store_range(BLOCK, ("series", "rollups_landing"), RetryPolicy(0.25, 1.0, 15.0))
     asked = [next(steps)]
     try:
-        asked.extend(map(steps.send, outcomes))
+        for outcome in outcomes:
+            asked.append(steps.send(outcome))  # noqa: PERF401  # `extend` would swallow the end
     except StopIteration as end:
         return asked, end.value
     return asked, None
