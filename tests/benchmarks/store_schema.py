@@ -6,6 +6,7 @@ until the store is quiet. The floor is the insert of the same blocks into one pl
 
 from __future__ import annotations
 
+import importlib
 import io
 import resource
 import tempfile
@@ -47,9 +48,8 @@ class Engine:
     """The embedded engine, one thread a query."""
 
     def __init__(self, path: str) -> None:
-        import chdb
-
-        self._connection: Any = chdb.connect(path)  # pyright: ignore[reportUnknownMemberType]  # untyped
+        chdb: Any = importlib.import_module("chdb")  # untyped
+        self._connection: Any = chdb.connect(path)
         for setting in ("max_threads = 1", "max_insert_threads = 1"):
             self.run(f"SET {setting}")
 

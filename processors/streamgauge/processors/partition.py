@@ -79,9 +79,10 @@ class Partition:
                     break
                 self._accumulator = Accumulator(self.place, self._around.tools)
                 self._series.forget()
+                # what was read beyond `start` exists: if it is not delivered again, the seek below got lost
+                self._behind, self._sought_ms = start < self._position.next, self._around.now_ms()
                 self._position = Position(start, sought=start)
                 self._committed = start
-                self._behind = False
                 await self._around.seek(self.place.topic, self.place.partition, start)
             except PositionLost:
                 raise
@@ -102,6 +103,8 @@ class Partition:
         if await self._around.broker.ledger_knows(
             LEDGER.name(self.place.region), self.place.topic, self.place.partition
         ):
+            if await self._around.broker.committed(self.place.topic, self.place.partition) != NO_OFFSET:
+                raise RuntimeError("another owner made the first transaction meanwhile")
             raise PositionLost(
                 f"the committed offset of {self.place.topic}/{self.place.partition} is gone, though the ledger has transactions "
                 "of it. Reading from the start would count everything twice. Restore the group's offset (the highest `to` of "

@@ -37,6 +37,7 @@ FENCED = {
 IDLE_TURN_S, BUSY_TURN_S = 0.05, 0.005
 FINISH_S = 5.0
 TABLES_PAUSE_S = 5.0
+ASSIGN_S = 60.0
 
 
 class Sink:
@@ -133,23 +134,33 @@ class Sink:
                 return
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        try:
-            self._incarnations.check({one.topic for one in partitions})
-            starts = [self._own(found) for found in consumer.committed(partitions, timeout=20)]
-            consumer.assign(starts)
-            # a partition that was paused when it was taken away would stay so (seen with librdkafka 2.16)
-            consumer.resume(partitions)
-            if not partitions:
-                log.info("no partition is left for this sink: it waits for one")
-        except KafkaException as error:
-            self._fail(
-                BrokerUnavailable(
-                    f"the offsets of group {self.settings.group} cannot be read ({error.args[0].str()}); "
-                    "start again when the brokers answer"
+        deadline = self._monotonic() + ASSIGN_S
+        while not self._stop.is_set():
+            try:
+                self._take_over(consumer, partitions)
+            except KafkaException as error:
+                if self._monotonic() < deadline:
+                    log.warning("offsets cannot be read, trying again: %s", error.args[0].str())
+                    self._stop.wait(1.0)
+                    continue
+                self._fail(
+                    BrokerUnavailable(
+                        f"the offsets of group {self.settings.group} cannot be read ({error.args[0].str()}); "
+                        "start again when the brokers answer"
+                    )
                 )
-            )
-        except Exception as error:
-            self._fail(error)
+            except Exception as error:
+                self._fail(error)
+            return
+
+    def _take_over(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._incarnations.check({one.topic for one in partitions})
+        starts = [self._own(found) for found in consumer.committed(partitions, timeout=20)]
+        consumer.assign(starts)
+        # a partition that was paused when it was taken away would stay so (seen with librdkafka 2.16)
+        consumer.resume(partitions)
+        if not partitions:
+            log.info("no partition is left for this sink: it waits for one")
 
     def _own(self, found: TopicPartition) -> TopicPartition:
         """Take a partition over where its group left it."""

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from typing import Any, cast
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from streamgauge.schemas.errors import BrokerUnavailable, PositionLost
@@ -38,9 +38,14 @@ class Incarnations:
         try:
             self._known = self._describe(self._topics)
         except KafkaException as error:
+            refusal = error.args[0]
+            if refusal.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise BrokerUnavailable(
+                    f"one of the topics {', '.join(self._topics)} does not exist; make them with: streamgauge topics"
+                ) from error
             raise BrokerUnavailable(
-                f"the topics {', '.join(self._topics)} cannot be described ({error.args[0].str()}); "
-                "make them with: streamgauge topics"
+                f"no Kafka broker answers at {self._config.get('bootstrap.servers')} ({refusal.str()}); start one "
+                "(`streamgauge dev` brings its own), or set STREAMGAUGE_BROKERS"
             ) from error
 
     def check(self, topics: Collection[str]) -> None:

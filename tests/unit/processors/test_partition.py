@@ -191,6 +191,23 @@ async def test_after_a_commit_that_failed_it_seeks_back_at_once(step: str) -> No
     assert bench.countries() == once(0, 1, 2, 3, 4)
 
 
+async def test_a_seek_that_got_lost_after_a_failed_commit_is_repeated_even_if_no_message_ever_comes() -> None:
+    bench = await opened()
+    await bench.add(0, 1, 2)
+    bench.faults["begin"] = 1
+    await bench.commit_when_due()
+    assert bench.seeks == [0]
+    for _ in range(2):
+        bench.clock.now_ms += 1_000
+        await bench.partition.tick()
+    assert bench.seeks == [0, 0, 0]
+    await bench.add(0, 1, 2)
+    await bench.commit_when_due()
+    await bench.commit_when_due()
+    assert bench.seeks == [0, 0, 0]
+    assert bench.countries() == once(0, 1, 2)
+
+
 @pytest.mark.parametrize("step", ["open", "opened", "seek", "close", "log_start", "ledger"])
 async def test_opening_is_tried_again_until_it_works(step: str) -> None:
     bench = await opened()
@@ -379,6 +396,21 @@ async def test_offsets_that_are_gone_though_the_ledger_knows_the_partition_stop_
     with pytest.raises(PositionLost):
         await bench.commit_when_due()
     assert bench.ranges() == [(0, 2)]
+
+
+async def test_the_first_transaction_of_another_owner_meanwhile_is_no_lost_position() -> None:
+    bench = Bench()
+    bench.block("ledger")
+    opening = asyncio.create_task(bench.partition.open())
+    await within(bench.reached["ledger"].wait())
+    other = bench.new_partition()
+    ledger = bench.gates.pop("ledger")
+    await other.open()
+    await other.add(0, message(0))
+    await other.commit()
+    ledger.set()
+    await within(opening)
+    assert bench.partition.committed == 1
 
 
 async def test_a_message_whose_contract_comes_late_is_counted_with_all_behind_it() -> None:
