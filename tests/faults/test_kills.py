@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
@@ -108,8 +109,11 @@ def test_a_second_worker_takes_over_and_gives_back(deployment: Deployment) -> No
     deployment.start_sink()
     replay = start_replay(deployment)
     deployment.start_worker("second")
+    while "in force" not in deployment.log("second"):  # it has started, and knows the contract
+        assert replay.poll() is None
+        time.sleep(0.1)
     with pytest.raises(subprocess.TimeoutExpired):
-        replay.wait(8.0)
+        replay.wait(6.0)
     assert deployment.end("second") == 0
     assert replay.wait(300) == 0
     assert_every_flight_counts_once(deployment)

@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from streamgauge.console.options import with_settings
-from streamgauge.console.service import configure_logging, on_end
+from streamgauge.console.service import configure_logging, leave, on_end
 from streamgauge.processors.settings import ProcessorSettings
 
 
@@ -20,9 +20,10 @@ def process(settings: ProcessorSettings, verbose: bool, quiet: bool) -> int:
 
     Start as many as there are partitions at most. Ends cleanly on SIGTERM and Ctrl-C; may be killed at any time.
     """
-    from streamgauge.processors.app import Worker
-
     configure_logging(verbose, quiet)
+    on_end(leave)
+
+    from streamgauge.processors.app import Worker
 
     async def work() -> None:
         worker = Worker(settings)

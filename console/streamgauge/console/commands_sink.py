@@ -6,7 +6,7 @@ import click
 
 from streamgauge.console.options import with_settings
 from streamgauge.console.output import note, print_json
-from streamgauge.console.service import configure_logging, on_end
+from streamgauge.console.service import configure_logging, leave, on_end
 from streamgauge.sinks.settings import SinkSettings
 
 
@@ -21,9 +21,11 @@ def sink(settings: SinkSettings, verbose: bool, quiet: bool) -> int:
 
     Run `streamgauge migrate` first. Ends cleanly on SIGTERM and Ctrl-C; may be killed at any time.
     """
+    configure_logging(verbose, quiet)
+    on_end(leave)
+
     from streamgauge.sinks.app import Sink
 
-    configure_logging(verbose, quiet)
     running = Sink(settings)
     on_end(running.stop)
     running.run()

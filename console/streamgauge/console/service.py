@@ -19,6 +19,11 @@ def configure_logging(verbose: bool, quiet: bool = False) -> None:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.CRITICAL)
 
 
+def leave() -> None:
+    """For `on_end` while a service is still starting: there is nothing to finish yet."""
+    raise SystemExit(0)
+
+
 def on_end(stop: Callable[[], None]) -> None:
     """Call `stop` on SIGTERM and Ctrl-C; a second one ends at once."""
 
