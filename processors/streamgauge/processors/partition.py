@@ -80,7 +80,8 @@ class Partition:
                 self._accumulator = Accumulator(self.place, self._around.tools)
                 self._series.forget()
                 # what was read beyond `start` exists: if it is not delivered again, the seek below got lost
-                self._behind, self._sought_ms = start < self._position.next, self._around.now_ms()
+                self._behind = self._behind or start < self._position.next
+                self._sought_ms = self._around.now_ms()
                 self._position = Position(start, sought=start)
                 self._committed = start
                 await self._around.seek(self.place.topic, self.place.partition, start)

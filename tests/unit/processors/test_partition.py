@@ -487,29 +487,3 @@ async def test_closing_during_a_commit_ends_it_and_blocks_nobody(step: str) -> N
     await bench.add(*range(bench.partition.committed, 4))
     await bench.commit_when_due()
     assert bench.countries() == once(0, 1, 2, 3)
-
-
-async def test_closing_while_it_opens_leaves_no_owner_behind() -> None:
-    bench = Bench()
-    bench.block("opened")
-    opening = asyncio.create_task(bench.partition.open())
-    await within(bench.reached["opened"].wait())
-    await bench.partition.close()
-    bench.release("opened")
-    await within(opening)
-    assert bench.seeks == []
-    await within(bench.add(0))
-
-
-async def test_a_zombie_cannot_commit_after_its_partition_moved() -> None:
-    bench = await opened()
-    zombie = bench.partition
-    await bench.add(0, 1)
-    bench.partition = bench.new_partition()
-    await bench.partition.open()
-    await bench.add(0, 1, 2)
-    await bench.commit_when_due()
-    bench.clock.now_ms += 1_000
-    await zombie.tick()
-    assert zombie.committed == 3
-    assert bench.countries() == once(0, 1, 2)
