@@ -14,6 +14,7 @@ from streamgauge.schemas.contracts import load_contracts
 from streamgauge.schemas.errors import BrokerUnavailable, PositionLost
 from streamgauge.schemas.topics import STORED_TOPICS
 from streamgauge.sinks.catalog import Catalog
+from streamgauge.sinks.commits import answer_of, offset_of
 from streamgauge.sinks.ddl import table
 from streamgauge.sinks.driver import Commit, Driver, Key
 from streamgauge.sinks.incarnations import Incarnations
@@ -27,13 +28,6 @@ from streamgauge.sinks.writer import Writer
 
 log = logging.getLogger("streamgauge.sinks")
 
-FENCED = {
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.FENCED_INSTANCE_ID,
-    KafkaError._ASSIGNMENT_LOST,
-    KafkaError._STATE,
-}
 IDLE_TURN_S, BUSY_TURN_S = 0.05, 0.005
 FINISH_S = 5.0
 TABLES_PAUSE_S = 5.0
@@ -275,7 +269,7 @@ class Sink:
 
         Only one thread may: concurrent synchronous commits of one consumer hang (measured with librdkafka 2.16).
         """
-        wanted = [_offset(step) for step in steps]
+        wanted = [offset_of(step) for step in steps]
         try:
             # after the last message of each block was read: so all of it is of this life of the topic
             if begun := {step.pending.place.topic for step in steps if isinstance(step, CommitIntent)}:
@@ -283,24 +277,9 @@ class Sink:
             answered = self._consumer.commit(offsets=wanted, asynchronous=False) or []
         except KafkaException as error:
             log.warning("offsets are not committed: %s", error.args[0].str())
-            return [_commit_outcome(error.args[0])] * len(steps)
+            return [answer_of(error.args[0])] * len(steps)
         errors = {(one.topic, one.partition): one.error for one in answered}
         for key, refusal in errors.items():
             if refusal is not None:
                 log.warning("offset of %s/%d is not committed: %s", *key, refusal.str())
-        return [_commit_outcome(errors.get((one.topic, one.partition))) for one in wanted]
-
-
-def _offset(step: Commit) -> TopicPartition:
-    block, offset, metadata = (
-        (step.pending, step.pending.start, step.pending.intent())
-        if isinstance(step, CommitIntent)
-        else (step.done, step.done.end, step.done.done())
-    )
-    return TopicPartition(block.place.topic, block.place.partition, offset, metadata=metadata)
-
-
-def _commit_outcome(error: KafkaError | None) -> Outcome:
-    if error is None:
-        return Outcome.DONE
-    return Outcome.FENCED if error.code() in FENCED else Outcome.UNKNOWN
+        return [answer_of(errors.get((one.topic, one.partition))) for one in wanted]

@@ -36,7 +36,7 @@ class Incarnations:
             self._known = dict.fromkeys(self._topics, self._fixed)
             return
         try:
-            self._known = self._describe(self._topics)
+            self._known = self._describe(self._topics, within_s=10)
         except KafkaException as error:
             refusal = error.args[0]
             if refusal.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
@@ -52,16 +52,16 @@ class Incarnations:
         """Raises PositionLost when one of them was made anew since, KafkaException when nobody says."""
         if self._fixed:
             return
-        for topic, found in self._describe(list(topics)).items():
+        for topic, found in self._describe(list(topics), within_s=2).items():
             if found != self._known[topic]:
                 raise PositionLost(
                     f"{topic} was made anew while this sink read it (its id was {self._known[topic]}, now it is {found}). "
                     f"{ANEW}"
                 )
 
-    def _describe(self, topics: list[str]) -> dict[str, str]:
+    def _describe(self, topics: list[str], within_s: int) -> dict[str, str]:
         self._admin = self._admin or AdminClient(self._config)
         futures = cast(
-            "dict[str, Future[Any]]", self._admin.describe_topics(TopicCollection(topics), request_timeout=10)
+            "dict[str, Future[Any]]", self._admin.describe_topics(TopicCollection(topics), request_timeout=within_s)
         )
-        return {name: str(future.result(15).topic_id) for name, future in futures.items()}
+        return {name: str(future.result(within_s + 5).topic_id) for name, future in futures.items()}
