@@ -209,6 +209,22 @@ async def test_closing_while_it_opens_ends_it(edge: Edge) -> None:
     await owner.close()
 
 
+async def test_closing_while_it_commits_ends_the_commit(edge: Edge) -> None:
+    values: list[bytes] = []
+    for turns in (1, 2, 4, 8, 16, 32, 64):
+        committer = edge.new()
+        start = max(await committer.open(), 0)
+        committing = asyncio.ensure_future(committer.commit(edge.outputs(b"%02d" % turns), start + 1))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(committer.close(), 20)
+        await asyncio.wait_for(asyncio.gather(committing, return_exceptions=True), 20)
+        if await committer.open() == start + 1:  # it had gone through
+            values.append(b"%02d" % turns)
+        await committer.close()
+        assert await seen(edge) == values
+
+
 @pytest.mark.kafka
 async def test_an_offset_is_told_only_after_a_transaction_that_may_change_it_has_ended(
     kafka: kafka_support.Broker, unique: str

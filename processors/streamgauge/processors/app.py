@@ -27,7 +27,7 @@ from streamgauge.schemas.topics import DISTINCT, RAW_TOPICS, ROLLUPS
 log = logging.getLogger("streamgauge.processors")
 
 FETCH_WAIT_MS = 50
-TICK_S = 0.1
+WATCH_S = 0.1
 
 
 class _PromptThread(AIOKafkaConsumerThread):
@@ -123,14 +123,7 @@ class Worker:
             if tp.topic in self._topics and tp not in self.partitions:
                 place = Place(self.settings.region, tp.topic, tp.partition)
                 partition = self.partitions[tp] = Partition(place, self._committer(tp), self._around)
-                self._spawn(self._open(partition))
-
-    async def _open(self, partition: Partition) -> None:
-        try:
-            await partition.open()
-        except PositionLost as error:
-            self.failure = error
-            self._stop.set()
+                self._spawn(partition.run())
 
     async def _revoked(self, _: Any, revoked: set[TP], **__: Any) -> None:
         for tp in revoked:
@@ -161,7 +154,8 @@ class Worker:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("stopping: %r", error)
+            if not isinstance(error, PositionLost):  # which says it better itself
+                log.error("stopping: %r", error)
             self.failure = error
             self._stop.set()
 
@@ -175,12 +169,11 @@ class Worker:
         try:
             await self.app.start()
             while not self._stop.is_set():
-                await asyncio.gather(*(partition.tick() for partition in list(self.partitions.values())))
                 if self.app.should_stop:
                     self.failure = self.failure or self.app.crash_reason or RuntimeError("the stream library stopped")
                     break
                 try:
-                    await asyncio.wait_for(self._stop.wait(), TICK_S)
+                    await asyncio.wait_for(self._stop.wait(), WATCH_S)
                 except TimeoutError:
                     continue
         finally:

@@ -6,6 +6,7 @@ Nothing is lost when a partition is dropped at any point: what was not committed
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from streamgauge.schemas.topics import LEDGER
 log = logging.getLogger("streamgauge.processors")
 
 OFFSETS_LOST = "offsets_lost"
+TICK_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,19 @@ class Partition:
         self._missed_ms: dict[ContractKey, int] = {}
         self._committing = asyncio.Lock()
         self._ready = asyncio.Event()
-        self._closed = False
+        self._closed = asyncio.Event()
 
     @property
     def committed(self) -> int:
         """The offset up to which everything is final."""
         return self._committed
+
+    async def run(self) -> None:
+        """Open it, then `tick` until it is closed. Raises what `open` raises."""
+        await self.open()
+        while not self._closed.is_set():
+            await self.tick()
+            await _until(self._closed, TICK_S)
 
     async def open(self) -> None:
         """Fence, read the committed offset, seek there. Tries again until it works or the partition is closed.
@@ -72,10 +81,10 @@ class Partition:
         Raises PositionLost when the group's offsets are gone although the ledger knows the partition.
         """
         self._ready.clear()
-        while not self._closed:
+        while not self._closed.is_set():
             try:
                 start = await self._start()
-                if self._closed:
+                if self._closed.is_set():
                     break
                 self._accumulator = Accumulator(self.place, self._around.tools)
                 self._series.forget()
@@ -90,7 +99,7 @@ class Partition:
             except Exception as error:
                 log.warning("%s/%s cannot be opened, trying again: %r", self.place.topic, self.place.partition, error)
                 await self._committer.close()
-                await asyncio.sleep(self._around.retry_s)
+                await _until(self._closed, self._around.retry_s)
             else:
                 self._ready.set()
                 return
@@ -120,7 +129,7 @@ class Partition:
         """
         await self._ready.wait()
         verdict = self._position.verdict(offset)
-        if verdict is Verdict.SEEN or self._closed:
+        if verdict is Verdict.SEEN or self._closed.is_set():
             return
         if verdict is Verdict.WAIT:
             self._behind = True
@@ -173,7 +182,7 @@ class Partition:
         await self.commit()
         async with self._committing:
             # the commit may have failed, and another owner may have gone past the hole
-            if self._closed or not self._ready.is_set() or start <= self._position.next:
+            if self._closed.is_set() or not self._ready.is_set() or start <= self._position.next:
                 return
             missing = start - self._position.next
             log.error(
@@ -203,7 +212,7 @@ class Partition:
         """Make everything added final. On any error the outcome is unknown: start over from the committed offset."""
         async with self._committing:
             accumulator, start, end = self._accumulator, self._committed, self._position.next
-            if self._closed or not self._ready.is_set() or not accumulator.messages:
+            if self._closed.is_set() or not self._ready.is_set() or not accumulator.messages:
                 return
             self._accumulator = Accumulator(self.place, self._around.tools)
             self._since_ms = self._around.now_ms()
@@ -238,9 +247,16 @@ class Partition:
 
     async def close(self) -> None:
         """Drop what was not committed."""
-        self._closed = True
+        self._closed.set()
         self._ready.set()
         await self._committer.close()
+
+
+async def _until(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, at most so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def outputs_of_hole(entry: LedgerEntry) -> Output:

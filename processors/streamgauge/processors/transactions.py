@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from streamgauge.processors.outputs import Output
 
 COMPRESSION = "zstd"
 """aiokafka compresses lz4 at its highest level: 1.6 µs an event where zstd takes 0.1, and makes it larger (measured)."""
+STOP_S = 5.0
 
 
 class Committer(Protocol):
@@ -55,22 +56,66 @@ async def _send_all(producer: Any, outputs: Sequence[Output]) -> None:
     await asyncio.gather(*sends)
 
 
-class TransactionalCommitter:
-    """Commits by Kafka transactions (aiokafka). Exactly once with Apache Kafka; the in-process broker only pretends."""
+class _ProducerCommitter:
+    """One producer at a time. A commit ends when the producer is let go: aiokafka would leave its callers waiting for ever."""
 
-    def __init__(
-        self, target: CommitTarget, broker: Broker, config: Mapping[str, Any], timeout_ms: int = 20_000
-    ) -> None:
+    def __init__(self, target: CommitTarget, broker: Broker, config: Mapping[str, Any], timeout_ms: int) -> None:
         self._target = target
         self._broker = broker
         self._config = config
         self._timeout_ms = timeout_ms
         self._producer: Any = None
-        self._starting: asyncio.Future[None] | None = None
+        self._work: asyncio.Future[None] | None = None
+
+    def _new_producer(self) -> Any:
+        raise NotImplementedError
+
+    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int) -> None:
+        raise NotImplementedError
 
     async def open(self) -> int:
         """See Committer. The committed offset is read after fencing: only then is it final."""
-        producer: Any = AIOKafkaProducer(
+        producer = self._producer = self._new_producer()
+        await self._run(producer, producer.start())
+        return await self._broker.committed(self._target.topic, self._target.partition)
+
+    async def commit(self, outputs: Sequence[Output], end: int) -> None:
+        """See Committer. Raises TimeoutError when the broker has not taken all of it within the transaction's time."""
+        producer = self._producer
+        if producer is None:
+            raise RuntimeError("the committer is not open")
+        async with asyncio.timeout(self._timeout_ms / 1000):
+            await self._run(producer, self._commit(producer, outputs, end))
+
+    async def _run(self, producer: Any, steps: Coroutine[Any, Any, None]) -> None:
+        self._work = asyncio.ensure_future(steps)
+        (error,) = await asyncio.gather(self._work, return_exceptions=True)
+        if self._producer is not producer:
+            raise RuntimeError("the committer was closed meanwhile")
+        if error is not None:
+            raise error
+
+    async def close(self) -> None:
+        """See Committer."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        if self._work is not None and not self._work.done():  # a producer cannot be stopped while it starts
+            self._work.cancel()
+            await asyncio.wait([self._work], timeout=STOP_S)
+        await _stop(producer)
+
+
+class TransactionalCommitter(_ProducerCommitter):
+    """Commits by Kafka transactions (aiokafka). Exactly once with Apache Kafka; the in-process broker only pretends."""
+
+    def __init__(
+        self, target: CommitTarget, broker: Broker, config: Mapping[str, Any], timeout_ms: int = 20_000
+    ) -> None:
+        super().__init__(target, broker, config, timeout_ms)
+
+    def _new_producer(self) -> Any:
+        return AIOKafkaProducer(
             **self._config,
             transactional_id=f"{self._target.group}-{self._target.topic}-{self._target.partition}",
             transaction_timeout_ms=self._timeout_ms,
@@ -78,43 +123,21 @@ class TransactionalCommitter:
             max_request_size=1 << 20,
             max_batch_size=1 << 19,
         )
-        self._producer = producer
-        starting: asyncio.Future[None] = asyncio.ensure_future(producer.start())
-        self._starting = starting
-        await asyncio.wait([starting])
-        if self._producer is not producer:
-            raise RuntimeError("the committer was closed while it opened")
-        starting.result()
-        return await self._broker.committed(self._target.topic, self._target.partition)
 
-    async def commit(self, outputs: Sequence[Output], end: int) -> None:
-        """See Committer."""
-        producer = self._producer
-        if producer is None:
-            raise RuntimeError("the committer is not open")
+    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int) -> None:
         await producer.begin_transaction()
         await _send_all(producer, outputs)
         offsets = {TopicPartition(self._target.topic, self._target.partition): OffsetAndMetadata(end, "")}
         await producer.send_offsets_to_transaction(offsets, self._target.group)
         await producer.commit_transaction()
 
-    async def close(self) -> None:
-        """See Committer."""
-        producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        if self._starting is not None and not self._starting.done():  # a producer cannot be stopped while it starts
-            self._starting.cancel()
-            await asyncio.wait([self._starting])
-        await _stop(producer)
-
 
 async def _stop(producer: Any) -> None:
     """Let go of a producer in whatever state it is; what it had not sent is lost on purpose."""
     with contextlib.suppress(Exception):  # it is thrown away because it failed, or is not needed any more
-        await asyncio.wait_for(producer.stop(), 5)
+        await asyncio.wait_for(producer.stop(), STOP_S)
     with contextlib.suppress(Exception):  # where stopping failed or took too long, connections and tasks are left
-        await asyncio.wait_for(producer.client.close(), 5)
+        await asyncio.wait_for(producer.client.close(), STOP_S)
 
 
 class CommitOffset(Protocol):
@@ -123,33 +146,26 @@ class CommitOffset(Protocol):
     async def __call__(self, topic: str, partition: int, offset: int) -> None: ...
 
 
-class PlainCommitter:
-    """Commits by acknowledged sends and then the offset: at least once. For the in-process broker of the embedded mode."""
+class PlainCommitter(_ProducerCommitter):
+    """Commits by acknowledged sends and then the offset: at least once. For the in-process broker of the embedded mode.
+
+    Nobody is fenced; a crash between the two steps repeats the outputs.
+    """
 
     def __init__(
-        self, target: CommitTarget, broker: Broker, config: Mapping[str, Any], commit_offset: CommitOffset
+        self,
+        target: CommitTarget,
+        broker: Broker,
+        config: Mapping[str, Any],
+        commit_offset: CommitOffset,
+        timeout_ms: int = 20_000,
     ) -> None:
-        self._target = target
-        self._broker = broker
-        self._config = config
+        super().__init__(target, broker, config, timeout_ms)
         self._commit_offset = commit_offset
-        self._producer: Any = None
 
-    async def open(self) -> int:
-        """See Committer; nobody is fenced."""
-        self._producer = AIOKafkaProducer(**self._config, compression_type=COMPRESSION, max_batch_size=1 << 19)
-        await self._producer.start()
-        return await self._broker.committed(self._target.topic, self._target.partition)
+    def _new_producer(self) -> Any:
+        return AIOKafkaProducer(**self._config, compression_type=COMPRESSION, max_batch_size=1 << 19)
 
-    async def commit(self, outputs: Sequence[Output], end: int) -> None:
-        """See Committer; a crash between the two steps repeats the outputs."""
-        if self._producer is None:
-            raise RuntimeError("the committer is not open")
-        await _send_all(self._producer, outputs)
+    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int) -> None:
+        await _send_all(producer, outputs)
         await self._commit_offset(self._target.topic, self._target.partition, end)
-
-    async def close(self) -> None:
-        """See Committer."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await _stop(producer)
