@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import binascii
+from binascii import Error as Base64Error
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import pybase64
 from numpy.typing import NDArray
 
 from streamgauge.schemas.errors import Refused
-from streamgauge.schemas.packing import Json, index_type, packed
+from streamgauge.schemas.packing import Json, index_type
 
 Array = NDArray[Any]
 DTYPES = {"u1": "<u1", "u2": "<u2", "u4": "<u4", "u8": "<u8", "i2": "<i2", "i8": "<i8", "f8": "<f8"}
@@ -34,7 +35,7 @@ class Numbers:
 
 def pack_array(kind: str, values: Array) -> str:
     """A numpy array as a packed column."""
-    return packed(np.ascontiguousarray(values, dtype=DTYPES[kind]).tobytes())
+    return pybase64.b64encode_as_string(np.ascontiguousarray(values, dtype=DTYPES[kind]).data)
 
 
 def unpack(text: Any, kind: str, length: int | None) -> Array:
@@ -42,8 +43,8 @@ def unpack(text: Any, kind: str, length: int | None) -> Array:
     if type(text) is not str:
         raise Refused("wrong_type", "a packed column is not a string")
     try:
-        data = binascii.a2b_base64(text, strict_mode=True)
-    except ValueError as error:
+        data = pybase64.b64decode(text, validate=True)
+    except (Base64Error, ValueError) as error:
         raise Refused("bad_base64") from error
     dtype = np.dtype(DTYPES[kind])
     if len(data) % dtype.itemsize or (length is not None and len(data) != length * dtype.itemsize):

@@ -28,18 +28,23 @@ def merge_rows(rows: RollupRows) -> RollupRows:
     """
     if not len(rows):
         return rows
-    order = np.lexsort((rows.last, rows.last_ms, rows.window, rows.series_id, rows.entry, rows.metric))
-    metric, entry, series, window = (column[order] for column in (rows.metric, rows.entry, rows.series_id, rows.window))
-    starts = run_starts(metric, entry, series, window)
+    order = _order(rows.window, rows.series_id, rows.entry, rows.metric)
+    keys = [column[order] for column in (rows.metric, rows.entry, rows.series_id, rows.window)]
+    starts = run_starts(*keys)
+    if len(starts) == len(order) and _ascending(rows.hist):
+        return rows.take(order)
+    if rows.last_ms.any():
+        order = _order(rows.last, rows.last_ms, rows.window, rows.series_id, rows.entry, rows.metric)
+    metric, entry, series, window = (column[starts] for column in keys)
     ends = np.append(starts[1:], len(order)) - 1
     cell = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(order))))
     with np.errstate(over="ignore", invalid="ignore"):
         sums = saturated(np.add.reduceat(rows.sum[order], starts))
     return RollupRows(
-        metric=metric[starts],
-        series_id=series[starts],
-        entry=entry[starts],
-        window=window[starts],
+        metric=metric,
+        series_id=series,
+        entry=entry,
+        window=window,
         count=np.add.reduceat(rows.count[order], starts),
         sum=sums,
         min=np.minimum.reduceat(rows.min[order], starts),
@@ -50,13 +55,24 @@ def merge_rows(rows: RollupRows) -> RollupRows:
     )
 
 
+def _order(*columns: Array) -> Array:
+    """How to sort by the columns, the last one first. Equal rows keep their order."""
+    deciding = [column for column in columns if (column != column[0]).any()]
+    return np.lexsort(deciding) if deciding else np.arange(len(columns[0]))
+
+
+def _ascending(hist: Histograms) -> bool:
+    """Whether the keys of each row ascend, so that none occurs twice."""
+    begins_row = np.zeros(len(hist.keys) + 1, bool)
+    begins_row[np.cumsum(hist.per_row, dtype=np.int64)] = True
+    return bool((begins_row[1:-1] | (hist.keys[1:] > hist.keys[:-1])).all())
+
+
 def _merge_histograms(hist: Histograms, cell: Array, cells: int) -> Histograms:
     if not len(hist.keys):
         return no_histograms(cells)
     owner = np.repeat(cell, hist.per_row.astype(np.int64))
     composite = (owner << 16) | (hist.keys.astype(np.int64) + ZERO_KEY)
-    if (composite[1:] > composite[:-1]).all():  # no two rows share a key, as in the store's hardest case
-        return Histograms(np.bincount(owner, minlength=cells).astype(np.uint64), hist.keys, hist.counts)
     order = np.argsort(composite)
     ordered = composite[order]
     starts = run_starts(ordered)
@@ -64,7 +80,7 @@ def _merge_histograms(hist: Histograms, cell: Array, cells: int) -> Histograms:
     return Histograms(
         np.bincount(merged >> 16, minlength=cells).astype(np.uint64),
         ((merged & 0xFFFF) - ZERO_KEY).astype(np.int16),
-        np.add.reduceat(hist.counts[order], starts),
+        np.add.reduceat(hist.counts[order], starts, dtype=np.uint64),
     )
 
 

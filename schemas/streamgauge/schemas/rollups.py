@@ -60,7 +60,10 @@ class RawRange:
 
 @dataclass(frozen=True, slots=True)
 class Histograms:
-    """Ragged histograms of rows: `per_row` entries each, keys (see `histogram`) and counts one after another."""
+    """Ragged histograms of rows: `per_row` entries each, keys (see `histogram`) and counts one after another.
+
+    Counts are unsigned, of any width: wide ones would be most of a block's memory.
+    """
 
     per_row: Array
     keys: Array
@@ -69,9 +72,9 @@ class Histograms:
     def take(self, rows: Array) -> Histograms:
         """The histograms of the given rows, in their order."""
         lengths = self.per_row.astype(np.int64)
-        per_row, starts = lengths[rows], (np.cumsum(lengths) - lengths)[rows]
-        within = np.arange(per_row.sum(), dtype=np.int64) - np.repeat(np.cumsum(per_row) - per_row, per_row)
-        positions = np.repeat(starts, per_row) + within
+        taken, starts = lengths[rows], (np.cumsum(lengths) - lengths)[rows]
+        positions = np.repeat(starts - (np.cumsum(taken) - taken), taken)
+        positions += np.arange(len(positions))
         return Histograms(self.per_row[rows], self.keys[positions], self.counts[positions])
 
 
@@ -251,12 +254,12 @@ def _narrow(values: Array) -> Json:
     return {kind: pack_array(kind, values)}
 
 
-def _widen(column: Any, length: int) -> Array:
+def _narrowed(column: Any, length: int) -> Array:
     if isinstance(column, dict):
         packed_as = cast("Json", column)
         for kind in ("u1", "u2", "u4", "u8"):
             if kind in packed_as:
-                return unpack(packed_as[kind], kind, length).astype(np.uint64)
+                return unpack(packed_as[kind], kind, length)
     raise Refused("wrong_type", "a narrowed column")
 
 
@@ -319,7 +322,7 @@ def _values(body: Json, n: int) -> dict[str, Array]:
     last_ms = unpack(body["last_t"], "i8", n) if "last_t" in body else np.zeros(n, np.int64)
     return {
         **values,
-        "count": _widen(body.get("count"), n),
+        "count": _narrowed(body.get("count"), n).astype(np.uint64),
         "sum": unpack_finite(body.get("sum"), n),
         "last_ms": last_ms,
     }
@@ -329,14 +332,14 @@ def _histograms(body: Json, n: int) -> Histograms:
     if "hist" not in body:
         return no_histograms(n)
     hist = need_object(body, "hist")
-    per_row = _widen(hist.get("n"), n)
+    per_row = _narrowed(hist.get("n"), n).astype(np.uint64)
     keys = unpack(hist.get("b"), "i2", None)
     # as doubles, whose sum cannot wrap around
     if per_row.sum(dtype=np.float64) != len(keys):
         raise Refused("wrong_length", "hist")
     if len(keys) and int(keys.min()) <= -2 * KEY_OFFSET:
         raise Refused("index_out_of_range", "hist")
-    return Histograms(per_row, keys, _widen(hist.get("c"), len(keys)))
+    return Histograms(per_row, keys, _narrowed(hist.get("c"), len(keys)))
 
 
 def no_histograms(n: int) -> Histograms:

@@ -22,13 +22,17 @@ _HAS_ADDITIONAL_KEYS = 1 << 9
 _INDEX_TYPES = ("<u1", "<u2", "<u4", "<u8")
 
 
+Buffer = bytes | memoryview
+"""What can be joined into a block."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Name, ClickHouse type and encoded data of one column."""
+    """Name, ClickHouse type and encoded data of one column: pieces that follow one another, not joined twice."""
 
     name: str
     type: str
-    data: bytes
+    data: tuple[Buffer, ...]
 
 
 def varint(number: int) -> bytes:
@@ -49,7 +53,7 @@ def text(value: str) -> bytes:
 
 def numbers(name: str, kind: str, values: Array) -> Column:
     """A column of numbers, one per row."""
-    return Column(name, kind, np.ascontiguousarray(values, NUMBERS[kind]).tobytes())
+    return Column(name, kind, (_raw(values, NUMBERS[kind]),))
 
 
 def constant(name: str, kind: str, value: int, rows: int) -> Column:
@@ -59,28 +63,35 @@ def constant(name: str, kind: str, value: int, rows: int) -> Column:
 
 def strings(name: str, values: Sequence[str]) -> Column:
     """A column of strings, one per row: for few rows."""
-    return Column(name, "String", b"".join(map(text, values)))
+    return Column(name, "String", tuple(map(text, values)))
 
 
 def dictionary(name: str, keys: Sequence[str], index: Array) -> Column:
     """A LowCardinality(String) column: `keys[index[row]]`."""
     kind = 0 if len(keys) <= 1 << 8 else 1 if len(keys) <= 1 << 16 else 2
     head = np.array([_SHARED_DICTIONARY, kind | _HAS_ADDITIONAL_KEYS, len(keys)], "<u8").tobytes()
-    body = np.array([len(index)], "<u8").tobytes() + np.ascontiguousarray(index, _INDEX_TYPES[kind]).tobytes()
-    return Column(name, "LowCardinality(String)", head + b"".join(map(text, keys)) + body)
+    length = np.array([len(index)], "<u8").tobytes()
+    return Column(
+        name, "LowCardinality(String)", (head, *map(text, keys), length, _raw(index, _INDEX_TYPES[kind]))
+    )
 
 
 def arrays(name: str, kind: str, lengths: Array, values: Array) -> Column:
     """A column of arrays of numbers: `lengths` per row, the values one after another."""
-    offsets = np.cumsum(lengths, dtype=np.uint64).astype("<u8").tobytes()
-    return Column(name, f"Array({kind})", offsets + np.ascontiguousarray(values, NUMBERS[kind]).tobytes())
+    offsets = _raw(np.cumsum(lengths, dtype=np.uint64), "<u8")
+    return Column(name, f"Array({kind})", (offsets, _raw(values, NUMBERS[kind])))
+
+
+def _raw(values: Array, kind: str) -> memoryview:
+    """The bytes of an array, without a copy where it has the wanted type already."""
+    return np.ascontiguousarray(values, kind).view(np.uint8).data
 
 
 def block(columns: Sequence[Column], rows: int) -> bytes:
     """One block. Every column has `rows` rows."""
     if not rows:
         return b""
-    parts = [varint(len(columns)), varint(rows)]
+    parts: list[Buffer] = [varint(len(columns)), varint(rows)]
     for column in columns:
-        parts += [text(column.name), text(column.type), column.data]
+        parts += [text(column.name), text(column.type), *column.data]
     return b"".join(parts)
