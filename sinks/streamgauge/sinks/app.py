@@ -95,7 +95,7 @@ class Sink:
         try:
             while not self._stop.is_set() and self._failure is None:
                 # a turn carries a block one step on, so turns are short while there is one
-                busy = self._driver.busy(self._driver.owned(), waits=False)
+                busy = self._driver.moving()
                 for message in self._consumer.consume(256, BUSY_TURN_S if busy else IDLE_TURN_S):
                     self._take(message)
                 self._advance()
@@ -200,7 +200,7 @@ class Sink:
         """Blocks on their way may end within a bounded time; then all is forgotten, and rebuilt by the next owner."""
         keys = [(one.topic, one.partition) for one in partitions]
         deadline = self._monotonic() + self.settings.session_timeout / 2000
-        while self._driver.busy(keys, waits=False) and self._failure is None and self._monotonic() < deadline:
+        while self._driver.begun(keys) and self._failure is None and self._monotonic() < deadline:
             self._advance(begin=False)
             time.sleep(0.01)
         self._forget(keys)

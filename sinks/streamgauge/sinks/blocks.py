@@ -179,7 +179,9 @@ def _histogram(hist: Histograms) -> native.Column:
     if _great(hist.counts):
         hist = _spread(hist)
     cells = hist.counts.astype("<u8")
-    cells.view("<u2")[3::4] = hist.keys.view(np.uint16) ^ np.uint16(1 << 15)  # the highest 16 bits of each; fewest copies
+    cells.view("<u2")[3::4] = hist.keys.view(np.uint16) ^ np.uint16(
+        1 << 15
+    )  # the highest 16 bits of each; fewest copies
     return native.arrays("hist", "UInt64", hist.per_row, cells)
 
 

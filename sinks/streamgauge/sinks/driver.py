@@ -60,7 +60,7 @@ class Running:
 
 @dataclass(slots=True)
 class Owned:
-    """A partition of ours, and the block of it that is on its way."""
+    """A partition of ours, the block of it that is on its way, and the next one, which is built meanwhile."""
 
     partition: Partition
     running: Running | None = None
@@ -69,7 +69,7 @@ class Owned:
 
 
 class Driver:
-    """One block at a time per partition, in offset order.
+    """One block at a time per partition, in offset order; while it is inserted, the next one is built if it is full.
 
     `prepare` builds the inserts of a block in a thread of `submit`, where the inserts run too; `commit` answers at once,
     in the order it was asked.
@@ -117,20 +117,30 @@ class Driver:
         limit = 4 * self._policy.max_bytes  # a block, and the next one, each twice as large as it was packed
         return {key for key, one in self._owned.items() if one.partition.memory > limit and not one.partition.starving}
 
-    def busy(self, keys: Iterable[Key], waits: bool = True) -> bool:
-        """Whether blocks of these partitions are on their way. Without `waits`, those that wait for another try are not."""
-        for one in (self._owned[key] for key in keys if key in self._owned):
-            if one.preparing or (one.running and (waits or not isinstance(one.running.step, Wait))):
-                return True
-        return False
+    def busy(self, keys: Iterable[Key]) -> bool:
+        """Whether blocks of these partitions are on their way."""
+        return any(one.preparing or one.running for one in self._of(keys))
+
+    def begun(self, keys: Iterable[Key]) -> bool:
+        """Whether begun blocks of these partitions are on their way and do not wait for another try."""
+        return any(one.running and not isinstance(one.running.step, Wait) for one in self._of(keys))
+
+    def moving(self) -> bool:
+        """Whether something will be ready for the next step soon."""
+        owned = self._owned
+        return self.begun(owned) or any(one.preparing and not one.running for one in owned.values())
+
+    def _of(self, keys: Iterable[Key]) -> Iterable[Owned]:
+        return (self._owned[key] for key in keys if key in self._owned)
 
     def advance(self, flush: bool = False, begin: bool = True) -> None:
-        """Carry every block one step further. Commits of all partitions go together. Raises what `prepare` and `commit` do."""
+        """Carry every block one step further; without `begin`, begun ones only. Commits of all partitions go together.
+
+        Raises what `prepare` and `commit` do.
+        """
         for owned in self._owned.values():
-            if begin and owned.running is None and owned.preparing is None:
+            if begin:
                 self._begin(owned, flush)
-            if owned.preparing is not None and owned.preparing.done():
-                owned.running, owned.preparing = owned.preparing.result(), None
             self._progress(owned)
         running = [(one, one.running) for one in self._owned.values() if one.running is not None]
         due = [(one, run, run.step) for one, run in running if isinstance(run.step, CommitIntent | CommitDone)]
@@ -142,9 +152,11 @@ class Driver:
         return int(self._monotonic() * 1000)
 
     def _begin(self, owned: Owned, flush: bool) -> None:
-        if self._monotonic() < owned.rest_until:
+        if owned.running is None and owned.preparing is not None and owned.preparing.done():
+            owned.running, owned.preparing = owned.preparing.result(), None
+        if owned.preparing is not None or self._monotonic() < owned.rest_until:
             return
-        found = owned.partition.next_block(self._policy, self._now_ms(), flush)
+        found = owned.partition.take(self._policy, self._now_ms(), flush)
         if found is not None:
             owned.preparing = self._submit(lambda: self._started(*found))
 
@@ -180,10 +192,11 @@ class Driver:
         except StopIteration as end:
             owned.running = None
             if end.value:
-                owned.partition.stored(running.block, self._now_ms())
+                owned.partition.stored(self._now_ms())
                 return
             # whatever comes next, this range is never cut in another way: a part of it may be in already
-            owned.partition.recovering = running.block
+            owned.partition.again()
+            owned.preparing = None
             owned.rest_until = self._monotonic() + FENCED_PAUSE_S
             place = running.block.place
             log.warning("%s is fenced: another sink has it, and stores offsets from %d", place, running.block.start)

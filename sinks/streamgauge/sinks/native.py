@@ -71,9 +71,7 @@ def dictionary(name: str, keys: Sequence[str], index: Array) -> Column:
     kind = 0 if len(keys) <= 1 << 8 else 1 if len(keys) <= 1 << 16 else 2
     head = np.array([_SHARED_DICTIONARY, kind | _HAS_ADDITIONAL_KEYS, len(keys)], "<u8").tobytes()
     length = np.array([len(index)], "<u8").tobytes()
-    return Column(
-        name, "LowCardinality(String)", (head, *map(text, keys), length, _raw(index, _INDEX_TYPES[kind]))
-    )
+    return Column(name, "LowCardinality(String)", (head, *map(text, keys), length, _raw(index, _INDEX_TYPES[kind])))
 
 
 def arrays(name: str, kind: str, lengths: Array, values: Array) -> Column:

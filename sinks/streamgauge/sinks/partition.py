@@ -74,7 +74,9 @@ class Partition:
     since_ms: int = 0
     memory: int = 0
     _waiting: list[Buffered] = field(default_factory=list[Buffered])
-    # the messages at the front that fit into one block: kept, so that asking costs nothing while nothing comes
+    # blocks that were taken and are not stored, each with how many of the waiting messages are its
+    _taken: list[tuple[Range, int]] = field(default_factory=list[tuple[Range, int]])
+    # the messages behind them that fit into one block: kept, so that asking costs nothing while nothing comes
     _shape: Shape = EMPTY_SHAPE
     _count: int = 0
     _full: bool = False
@@ -94,45 +96,59 @@ class Partition:
         self._waiting.append(one)
         self.memory += one.memory
 
-    def next_block(self, policy: BlockPolicy, now_ms: int, flush: bool = False) -> tuple[Range, list[Decoded]] | None:
-        """The next block if it is due: full, or waited for long enough, or `flush`. It stays until `stored` is called.
+    def take(self, policy: BlockPolicy, now_ms: int, flush: bool = False) -> tuple[Range, list[Decoded]] | None:
+        """The next block if it is due: full, or waited for long enough, or `flush`. Behind another that is taken and not
+        stored: if it is full. Then come `stored`, in the order of taking, or `again`.
 
         Raises PositionLost when a begun range cannot be had again.
         """
         if self.recovering is not None:
-            return self._recovered(self.recovering)
-        if not self._waiting:
-            return None
-        while not self._full and self._count < len(self._waiting):
-            grown = self._shape.with_more(self._waiting[self._count].shape)
+            return None if self._taken or self.starving else self._recovered(self.recovering)
+        first = self._first()
+        while not self._full and first + self._count < len(self._waiting):
+            grown = self._shape.with_more(self._waiting[first + self._count].shape)
             if self._count and not grown.fits(policy):
                 self._full = True
             else:
                 self._shape, self._count = grown, self._count + 1
         full = self._full or self._shape.rows >= policy.max_rows or self._shape.size >= policy.max_bytes
-        if not (full or flush or now_ms - self.since_ms >= policy.every_ms):
+        due = not self._taken and (flush or now_ms - self.since_ms >= policy.every_ms)
+        if not self._count or not (full or due):
             return None
-        taken = self._waiting[: self._count]
-        return Range(self.place, self.start, taken[-1].offset + 1), [one.message for one in taken]
+        found = self._waiting[first : first + self._count]
+        start = self._taken[-1][0].end if self._taken else self.start
+        return self._take(Range(self.place, start, found[-1].offset + 1), found)
 
-    def _recovered(self, pending: Range) -> tuple[Range, list[Decoded]] | None:
-        """The pending range, once its last message was delivered again: exactly the messages that it had."""
-        if self.starving:
-            return None
-        taken = [one for one in self._waiting if one.offset < pending.end]
-        if not taken or taken[-1].offset != pending.end - 1:
+    def _first(self) -> int:
+        return sum(count for _, count in self._taken)
+
+    def _take(self, block: Range, found: list[Buffered]) -> tuple[Range, list[Decoded]]:
+        self._taken.append((block, len(found)))
+        self._shape, self._count, self._full = EMPTY_SHAPE, 0, False
+        return block, [one.message for one in found]
+
+    def _recovered(self, pending: Range) -> tuple[Range, list[Decoded]]:
+        """The pending range, whose last message was delivered again: exactly the messages that it had."""
+        found = [one for one in self._waiting if one.offset < pending.end]
+        if not found or found[-1].offset != pending.end - 1:
             raise PositionLost(
                 f"{self.place}: the block of offsets {pending.start}-{pending.end} was begun, but the message at offset "
                 f"{pending.end - 1} is no longer there: the topic has lost data. Nothing was skipped. Compare the ledger with "
                 "`streamgauge verify`, then set the group's offset with kafka-consumer-groups --reset-offsets"
             )
-        return pending, [one.message for one in taken]
+        return self._take(pending, found)
 
-    def stored(self, done: Range, now_ms: int) -> None:
-        """The block of this range is final."""
+    def stored(self, now_ms: int) -> None:
+        """The first of the taken blocks is final."""
+        done, count = self._taken.pop(0)
         self.start = done.end
         self.recovering = None
-        self._waiting = [one for one in self._waiting if one.offset >= done.end]
-        self.memory = sum(one.memory for one in self._waiting)
-        self._shape, self._count, self._full = EMPTY_SHAPE, 0, False
+        self.memory -= sum(one.memory for one in self._waiting[:count])
+        del self._waiting[:count]
         self.since_ms = now_ms
+
+    def again(self) -> None:
+        """The first of the taken blocks was begun, and did not end: it comes again, as it was. Those behind it are forgotten."""
+        self.recovering = self._taken[0][0]
+        self._taken.clear()
+        self._shape, self._count, self._full = EMPTY_SHAPE, 0, False

@@ -130,7 +130,8 @@ def test_a_failed_insert_is_tried_again_after_its_pause_and_not_before() -> None
     bench.turns(flush=True)
     assert len(bench.inserted) == 1
     assert bench.driver.busy([A])
-    assert not bench.driver.busy([A], waits=False)
+    assert not bench.driver.begun([A])
+    assert not bench.driver.moving()
     bench.now += 0.19
     bench.turns()
     assert len(bench.inserted) == 1
@@ -179,10 +180,41 @@ def test_what_was_taken_away_is_forgotten_and_begins_anew_where_the_group_says()
     assert bench.inserted == ["0:0-2", "0:2-3"]
 
 
+def test_while_a_block_is_inserted_the_next_one_is_built_if_it_is_full() -> None:
+    bench = Bench(max_rows=3)
+    bench.offer(A, *range(8))
+    bench.driver.advance()
+    bench.work()
+    bench.driver.advance()
+    assert len(bench.tasks) == 1, "the next block is being built"
+    bench.work()
+    bench.driver.advance()
+    assert bench.commits == [[("intent", 0, 0)]], "and begins only when the first one has ended"
+    bench.turns()
+    assert bench.commits[1:] == [[("done", 0, 3)], [("intent", 0, 3)], [("done", 0, 6)]]
+    assert bench.inserted == ["0:0-3", "0:3-6"]
+
+
+def test_what_was_built_behind_a_fenced_block_is_thrown_away() -> None:
+    bench = Bench(max_rows=3)
+    bench.outcomes["intent"] = [Outcome.UNKNOWN, Outcome.FENCED]
+    bench.offer(A, *range(6))
+    bench.turns()
+    bench.now += 0.2
+    bench.turns()
+    assert bench.inserted == []
+    bench.now += 1.0
+    bench.turns()
+    assert bench.inserted == ["0:0-3", "0:3-6"]
+
+
 def test_without_begin_only_what_is_on_its_way_goes_on() -> None:
     bench = Bench()
     bench.offer(A, 0)
     bench.driver.advance(flush=True)
+    bench.work()
+    bench.driver.advance()
+    assert bench.driver.begun([A])
     bench.offer(B, 0)
     for _ in range(8):
         bench.work()

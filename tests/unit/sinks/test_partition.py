@@ -45,82 +45,108 @@ def taken(found: tuple[Range, Sequence[object]] | None) -> tuple[int, int, list[
     return found[0].start, found[0].end, [one.offset for one in found[1] if isinstance(one, DeadLetter)]
 
 
-def test_a_block_is_due_after_its_time_or_when_flushed_and_stays_until_it_is_stored() -> None:
+@pytest.mark.parametrize(("now_ms", "flush"), [(1_499, True), (1_500, False)])
+def test_a_block_is_due_after_its_time_or_when_flushed_and_stays_until_it_is_stored(now_ms: int, flush: bool) -> None:
     one = partition([3, 4, 8], now_ms=1_000)
-    assert one.next_block(POLICY, 1_499) is None
-    expected = (0, 9, [3, 4, 8])
-    assert taken(one.next_block(POLICY, 1_499, flush=True)) == expected
-    assert taken(one.next_block(POLICY, 1_500)) == expected
-    assert taken(one.next_block(POLICY, 1_500)) == expected
-    one.stored(Range(PLACE, 0, 9), 2_000)
+    assert one.take(POLICY, 1_499) is None
+    assert taken(one.take(POLICY, now_ms, flush)) == (0, 9, [3, 4, 8])
+    assert one.memory > 0
+    assert one.take(POLICY, 9_000, flush=True) is None
+    one.stored(2_000)
     assert (one.start, one.memory) == (9, 0)
-    assert one.next_block(POLICY, 9_000, flush=True) is None
+    assert one.take(POLICY, 9_000, flush=True) is None
 
 
 def test_the_end_is_one_after_the_last_message_whatever_holes_transactions_leave() -> None:
     one = partition([2, 7, 30])
-    assert taken(one.next_block(POLICY, 1_500)) == (0, 31, [2, 7, 30])
-    one.stored(Range(PLACE, 0, 31), 1_500)
+    assert taken(one.take(POLICY, 1_500)) == (0, 31, [2, 7, 30])
+    one.stored(1_500)
     one.offer(33, dead(33), AT, 1_600)
-    assert taken(one.next_block(POLICY, 2_100)) == (31, 34, [33])
+    assert taken(one.take(POLICY, 2_100)) == (31, 34, [33])
 
 
 def test_a_full_block_does_not_wait_and_the_rest_is_the_next_one() -> None:
     one = partition(range(25))
-    assert taken(one.next_block(POLICY, 1_000)) == (0, 10, list(range(10)))
-    one.stored(Range(PLACE, 0, 10), 1_000)
-    assert taken(one.next_block(POLICY, 1_000)) == (10, 20, list(range(10, 20)))
-    one.stored(Range(PLACE, 10, 20), 1_000)
-    assert one.next_block(POLICY, 1_499) is None
-    assert taken(one.next_block(POLICY, 1_500)) == (20, 25, list(range(20, 25)))
+    assert taken(one.take(POLICY, 1_000)) == (0, 10, list(range(10)))
+    one.stored(1_000)
+    assert taken(one.take(POLICY, 1_000)) == (10, 20, list(range(10, 20)))
+    one.stored(1_000)
+    assert one.take(POLICY, 1_499) is None
+    assert taken(one.take(POLICY, 1_500)) == (20, 25, list(range(20, 25)))
+
+
+def test_behind_a_block_that_is_not_stored_only_a_full_one_is_taken() -> None:
+    one = partition(range(25))
+    assert taken(one.take(POLICY, 1_000)) == (0, 10, list(range(10)))
+    assert taken(one.take(POLICY, 1_000)) == (10, 20, list(range(10, 20)))
+    assert one.take(POLICY, 9_000, flush=True) is None
+    one.stored(9_000)
+    assert (one.start, one.take(POLICY, 9_000, flush=True)) == (10, None)
+    one.stored(9_000)
+    assert taken(one.take(POLICY, 9_500)) == (20, 25, list(range(20, 25)))
+
+
+def test_a_block_that_did_not_end_comes_again_as_it_was_and_those_behind_it_are_cut_anew() -> None:
+    one = partition(range(15))
+    first = one.take(POLICY, 1_000)
+    one.offer(15, dead(15), AT, 1_000)
+    for offset in range(16, 20):
+        one.offer(offset, dead(offset), AT, 1_000)
+    assert taken(one.take(POLICY, 1_000)) == (10, 20, list(range(10, 20)))
+    one.again()
+    tight = replace(POLICY, max_rows=3)
+    assert one.take(tight, 1_000) == first
+    assert one.take(tight, 1_000) is None, "nothing overtakes a begun range"
+    one.stored(1_000)
+    assert taken(one.take(tight, 1_000)) == (10, 13, [10, 11, 12])
 
 
 def test_a_block_is_full_by_bytes_too_and_one_message_always_is_a_block() -> None:
     tight = replace(POLICY, max_bytes=len(dead(1)) - 1)
     one = partition([1, 2])
-    assert taken(one.next_block(tight, 1_000)) == (0, 2, [1])
+    assert taken(one.take(tight, 1_000)) == (0, 2, [1])
 
 
 def test_messages_that_come_while_a_block_is_on_its_way_do_not_change_it() -> None:
     one = partition([1, 2])
-    found = one.next_block(POLICY, 1_500)
+    found = one.take(POLICY, 1_500)
     assert found is not None
     one.offer(3, dead(3), AT, 1_600)
     assert taken(found) == (0, 3, [1, 2])
-    one.stored(found[0], 1_700)
-    assert taken(one.next_block(POLICY, 2_200)) == (3, 4, [3])
+    one.stored(1_700)
+    assert taken(one.take(POLICY, 2_200)) == (3, 4, [3])
 
 
 def test_a_message_that_is_delivered_again_counts_once() -> None:
     one = partition([4, 5], start=5)
     for offset in (5, 4, 6, 6, 5):
         one.offer(offset, dead(offset), AT, 1_000)
-    assert taken(one.next_block(POLICY, 1_500)) == (5, 7, [5, 6])
+    assert taken(one.take(POLICY, 1_500)) == (5, 7, [5, 6])
 
 
 def test_a_begun_range_is_built_again_from_exactly_its_messages_at_once() -> None:
     one = partition([5, 6], start=5, recovering=(5, 9))
     assert one.starving
-    assert one.next_block(POLICY, 9_999, flush=True) is None
+    assert one.take(POLICY, 9_999, flush=True) is None
     for offset in (8, 9, 10):
         one.offer(offset, dead(offset), AT, 1_000)
     assert not one.starving
-    assert taken(one.next_block(replace(POLICY, max_rows=1), 1_000)) == (5, 9, [5, 6, 8])
-    one.stored(Range(PLACE, 5, 9), 1_000)
-    assert taken(one.next_block(POLICY, 1_500)) == (9, 11, [9, 10])
+    assert taken(one.take(replace(POLICY, max_rows=1), 1_000)) == (5, 9, [5, 6, 8])
+    one.stored(1_000)
+    assert taken(one.take(POLICY, 1_500)) == (9, 11, [9, 10])
 
 
 def test_a_begun_range_whose_end_is_gone_stops_with_advice() -> None:
     one = partition([5, 6, 9], start=5, recovering=(5, 9))
     with pytest.raises(PositionLost, match=r"offset 8 is no longer there.*verify"):
-        one.next_block(POLICY, 1_000)
+        one.take(POLICY, 1_000)
 
 
 def test_versions_never_share_a_block() -> None:
     one = Partition(PLACE, ROLLUPS.kind, 0)
     for offset, version in enumerate([1, 1, 2]):
         one.offer(offset, encode(message([Row()], version)), AT, 1_000)
-    found = one.next_block(POLICY, 1_000)
+    found = one.take(POLICY, 1_000)
     assert found is not None
     assert (found[0].end, [one.version for one in found[1] if isinstance(one, RollupMessage)]) == (2, [1, 1])
 
@@ -129,7 +155,7 @@ def test_a_block_touches_few_of_the_stores_partitions() -> None:
     one = Partition(PLACE, ROLLUPS.kind, 0)
     for offset in range(5):
         one.offer(offset, encode(message([Row(window=T0 + DAY * offset)])), AT, 1_000)
-    found = one.next_block(POLICY, 1_000)
+    found = one.take(POLICY, 1_000)
     assert found is not None
     assert found[0].end == 3
 
