@@ -48,14 +48,19 @@ def usage(pid: int) -> Usage:
 
 def settle(pid: int, within_s: float = 20.0) -> Usage:
     """Wait until a process has nothing to do (less than a tenth of a core for half a second); its usage then."""
+    return settled(pid, within_s)[0]
+
+
+def settled(pid: int, within_s: float = 60.0) -> tuple[Usage, float]:
+    """The same, and since when (monotonic seconds)."""
     deadline = time.monotonic() + within_s
-    before = usage(pid)
+    before, since = usage(pid), time.monotonic()
     while True:
         time.sleep(0.5)
         now = usage(pid)
         if now.cpu_s - before.cpu_s <= 0.05 or time.monotonic() > deadline:
-            return now
-        before = now
+            return now, since
+        before, since = now, time.monotonic()
 
 
 @contextlib.contextmanager

@@ -98,6 +98,12 @@ class RollupRows:
     def __len__(self) -> int:
         return len(self.series_id)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all columns."""
+        columns = sum(getattr(self, f.name).nbytes for f in fields(self) if f.name != "hist")
+        return int(columns + sum(getattr(self.hist, f.name).nbytes for f in fields(self.hist)))
+
     def take(self, rows: Array) -> RollupRows:
         """The given rows, in their order."""
         columns = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "hist"}
@@ -125,6 +131,11 @@ class DistinctRows:
 
     def __len__(self) -> int:
         return len(self.series_id)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all columns."""
+        return sum(int(getattr(self, f.name).nbytes) for f in fields(self))
 
     def take(self, rows: Array) -> DistinctRows:
         """The given rows, in their order."""

@@ -68,6 +68,8 @@ class Sink:
                 "session.timeout.ms": settings.session_timeout,
                 "heartbeat.interval.ms": settings.session_timeout // 3,
                 "fetch.wait.max.ms": 50,
+                # a full queue is asked again so soon, not after a second: or inserts wait for messages
+                "fetch.queue.backoff.ms": 20,
                 "queued.max.messages.kbytes": 16_384,
                 "fetch.max.bytes": 16 << 20,
             }

@@ -114,7 +114,9 @@ class Driver:
 
     def overfull(self) -> set[Key]:
         """Partitions that need no further messages now: inserts fall behind, and memory is bounded."""
-        limit = 4 * self._policy.max_bytes  # a block, and the next one, each twice as large as it was packed
+        limit = (
+            4 * self._policy.max_bytes
+        )  # a block, the next one, and some to come; columns are about as large as packed
         return {key for key, one in self._owned.items() if one.partition.memory > limit and not one.partition.starving}
 
     def busy(self, keys: Iterable[Key]) -> bool:

@@ -15,7 +15,7 @@ from streamgauge.sinks.ranges import Place, Range
 Decoded = RollupMessage | LedgerEntry | DeadLetter
 
 OBJECTS_OF_A_MESSAGE = 3_000
-"""Bytes that a decoded message takes beside its columns, which take about twice what they took packed (measured)."""
+"""Bytes that a decoded message takes beside its columns (measured)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,8 @@ class Buffered:
     offset: int
     message: Decoded
     shape: Shape
-
-    @property
-    def memory(self) -> int:
-        """About how many bytes it holds while it waits."""
-        return 2 * self.shape.size + OBJECTS_OF_A_MESSAGE
+    memory: int
+    """About how many bytes it holds while it waits."""
 
 
 def decode_stored(kind: str, place: Place, offset: int, value: bytes, instant_ms: int) -> Buffered:
@@ -47,7 +44,8 @@ def decode_stored(kind: str, place: Place, offset: int, value: bytes, instant_ms
             place.region, place.topic, place.partition, offset, refused.reason, 1, at_ms, detail=refused.detail
         )
         shape = shape_of(message, len(value))
-    return Buffered(offset, message, shape)
+    columns = message.rows.nbytes if isinstance(message, RollupMessage) else 2 * len(value)
+    return Buffered(offset, message, shape, columns + OBJECTS_OF_A_MESSAGE)
 
 
 def _decode(kind: str, value: bytes) -> Decoded:
