@@ -39,7 +39,7 @@ CASES = (
     Case(("carrier", "origin"), "1h", unique=True),
     Case(("origin", "dest"), "1h"),
 )
-BUDGETS = {"carrier_origin_1d": "<= 1.0", "origin_dest_1h": "<= 3.0"}
+BUDGETS = {"carrier_origin_1h": "<= 1.0", "origin_dest_1h": "<= 3.0"}
 FLOOR_EVENTS = 300_000
 TOP = 15
 
