@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as AioTopicPartition
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streamgauge.processors.broker import NO_OFFSET, Broker
+from streamgauge.processors.broker import NO_OFFSET, Broker, Committed
 from streamgauge.processors.outputs import Output
 from streamgauge.processors.transactions import CommitTarget, Committer, TransactionalCommitter
 from tests.support import kafka as kafka_support
@@ -96,7 +96,7 @@ async def seen(edge: Edge) -> list[bytes]:
 
 async def test_a_partition_that_was_never_committed_has_no_offset(edge: Edge) -> None:
     committer = edge.new()
-    assert await committer.open() == NO_OFFSET
+    assert (await committer.open()).offset == NO_OFFSET
     await committer.close()
 
 
@@ -109,7 +109,7 @@ async def test_outputs_and_offset_are_committed_together(edge: Edge) -> None:
     assert await seen(edge) == [b"1", b"2", b"3", b"4"]
     await committer.close()
     again = edge.new()
-    assert await again.open() == 9
+    assert (await again.open()).offset == 9
     await again.close()
 
 
@@ -120,7 +120,7 @@ async def test_a_commit_that_fails_leaves_nothing_behind(edge: Edge) -> None:
     with pytest.raises(Exception, match=r"(?i)large|1048576"):
         await committer.commit(edge.outputs(b"2", b"x" * (2 << 20), b"3"), 5)
     await committer.close()
-    assert await committer.open() == 3
+    assert (await committer.open()).offset == 3
     assert await seen(edge) == [b"1"]
     await committer.commit(edge.outputs(b"4"), 5)
     assert await seen(edge) == [b"1", b"4"]
@@ -131,7 +131,7 @@ async def test_opening_a_partition_fences_its_previous_owner(edge: Edge) -> None
     zombie, owner = edge.new(), edge.new()
     await zombie.open()
     await zombie.commit(edge.outputs(b"1"), 1)
-    assert await owner.open() == 1
+    assert (await owner.open()).offset == 1
     with pytest.raises(Exception):  # noqa: B017, PT011  # which one is the client's business: its outcome is unknown
         await zombie.commit(edge.outputs(b"twice"), 2)
     await owner.commit(edge.outputs(b"2"), 2)
@@ -139,7 +139,7 @@ async def test_opening_a_partition_fences_its_previous_owner(edge: Edge) -> None
     await zombie.close()
     await owner.close()
     # a zombie that opens anew is the owner
-    assert await zombie.open() == 2
+    assert (await zombie.open()).offset == 2
     await zombie.commit(edge.outputs(b"3"), 3)
     assert await seen(edge) == [b"1", b"2", b"3"]
     await zombie.close()
@@ -155,10 +155,11 @@ async def test_who_opens_during_a_commit_finds_all_of_it_or_nothing(edge: Edge) 
         _, opened = await asyncio.gather(
             first.commit(edge.outputs(value), turn + 1), second.open(), return_exceptions=True
         )
-        if opened == turn + 1:
+        assert isinstance(opened, Committed)
+        if opened.offset == turn + 1:
             expected.append(value)
             offset = turn + 1
-        assert max(int(str(opened)), 0) == offset
+        assert max(opened.offset, 0) == offset
         assert await seen(edge) == expected
         await first.close()
         await second.close()
@@ -167,13 +168,13 @@ async def test_who_opens_during_a_commit_finds_all_of_it_or_nothing(edge: Edge) 
 async def test_partitions_do_not_disturb_one_another(edge: Edge) -> None:
     one, other = edge.new(), edge.other()
     await one.open()
-    assert await other.open() == NO_OFFSET
+    assert (await other.open()).offset == NO_OFFSET
     await asyncio.gather(one.commit(edge.outputs(b"1"), 5), other.commit(edge.outputs(b"2"), 6))
     await one.commit(edge.outputs(b"3"), 7)
     assert await seen(edge) == [b"1", b"2", b"3"]
     await one.close()
     await other.close()
-    assert [await one.open(), await other.open()] == [7, 6]
+    assert [(await one.open()).offset, (await other.open()).offset] == [7, 6]
     await one.close()
     await other.close()
 
@@ -203,7 +204,7 @@ async def test_closing_while_it_opens_ends_it(edge: Edge) -> None:
             assert time.monotonic() < deadline, others
             await asyncio.sleep(0.01)
     owner = edge.new()
-    assert await owner.open() == NO_OFFSET
+    assert (await owner.open()).offset == NO_OFFSET
     await owner.commit(edge.outputs(b"1"), 1)
     assert await seen(edge) == [b"1"]
     await owner.close()
@@ -213,13 +214,13 @@ async def test_closing_while_it_commits_ends_the_commit(edge: Edge) -> None:
     values: list[bytes] = []
     for turns in (1, 2, 4, 8, 16, 32, 64):
         committer = edge.new()
-        start = max(await committer.open(), 0)
+        start = max((await committer.open()).offset, 0)
         committing = asyncio.ensure_future(committer.commit(edge.outputs(b"%02d" % turns), start + 1))
         for _ in range(turns):
             await asyncio.sleep(0)
         await asyncio.wait_for(committer.close(), 20)
         await asyncio.wait_for(asyncio.gather(committing, return_exceptions=True), 20)
-        if await committer.open() == start + 1:  # it had gone through
+        if (await committer.open()).offset == start + 1:  # it had gone through
             values.append(b"%02d" % turns)
         await committer.close()
         assert await seen(edge) == values
@@ -231,7 +232,7 @@ async def test_an_offset_is_told_only_after_a_transaction_that_may_change_it_has
 ) -> None:
     kafka_support.create_topic(kafka.bootstrap, unique, 1)
     patient, hasty = (Broker({"bootstrap.servers": kafka.bootstrap}, unique, timeout_s) for timeout_s in (20, 1))
-    assert await patient.committed(unique, 0) == NO_OFFSET
+    assert (await patient.committed(unique, 0)).offset == NO_OFFSET
     # not the partition's own: opening that one would end the transaction
     other: Any = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=f"{unique}-other")
     await other.start()
@@ -242,6 +243,6 @@ async def test_an_offset_is_told_only_after_a_transaction_that_may_change_it_has
             await hasty.committed(unique, 0)
         waiting = asyncio.ensure_future(patient.committed(unique, 0))
         await other.commit_transaction()
-        assert await waiting == 5
+        assert (await waiting).offset == 5
     finally:
         await other.stop()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
 from streamgauge.schemas.columns import Array, Numbers, Strings
 from streamgauge.schemas.decoding import MAX_INSTANT_MS, MetricBatch
-from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, StreamState
+from streamgauge.schemas.ledger import DeadLetter, LedgerEntry
 from streamgauge.schemas.packing import Json, pack_optional, pack_strings
 from streamgauge.schemas.rollups import (
     METRIC_TYPES,
@@ -25,6 +25,7 @@ from streamgauge.schemas.rollups import (
     RollupRows,
     SeriesLabels,
 )
+from streamgauge.schemas.state import Hole, StateMessage, StreamState
 from streamgauge.schemas.windows import TIER_NAMES, TIERS
 
 MODERATE = settings(max_examples=60, deadline=None)
@@ -289,4 +290,30 @@ dead_letters = st.builds(
     texts,
     texts,
 )
-stream_states = st.builds(StreamState, texts, naturals, naturals, st.lists(naturals, max_size=3).map(tuple))
+
+
+def _stream(digest: bytes, heard_s: int, bounds: set[int], since: list[int]) -> StreamState:
+    edges = sorted(bounds)
+    holes = tuple(Hole(a, b, s) for a, b, s in zip(edges[::2], edges[1::2], since, strict=False))
+    return StreamState(digest, (holes[-1].end if holes else 0) + 1, heard_s, holes)
+
+
+seconds = st.integers(0, (1 << 32) - 1)
+stream_states = st.builds(
+    _stream,
+    st.binary(min_size=16, max_size=16),
+    seconds,
+    st.sets(naturals, max_size=6),
+    st.lists(seconds, min_size=3, max_size=3),
+)
+state_messages = st.builds(
+    StateMessage,
+    names,
+    names,
+    st.integers(0, 65_535),
+    st.sampled_from(["snapshot", "change"]),
+    naturals,
+    st.lists(stream_states, max_size=4).map(tuple),
+    st.integers(0, 3),
+    st.integers(4, 9),
+)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from streamgauge.processors.accumulator import Accumulator, Place, Tools
 from streamgauge.processors.outputs import OutputPolicy, outputs
 from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.sequences import Sequences
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
 from streamgauge.schemas.contracts import Contract, Field
@@ -28,11 +29,8 @@ from streamgauge.schemas.errors import DECODING_REASONS, Refused
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
-    StreamState,
     decode_dead,
     decode_ledger,
-    decode_state,
-    encode_state,
 )
 from streamgauge.schemas.packing import pack_optional, pack_strings
 from streamgauge.schemas.rollups import (
@@ -46,6 +44,7 @@ from streamgauge.schemas.rollups import (
     decode_rollups,
     encode,
 )
+from streamgauge.schemas.state import Hole, StateMessage, StreamState, decode_state
 from streamgauge.schemas.topics import DISTINCT, LEDGER, ROLLUPS
 from streamgauge.sinks import ranges
 from streamgauge.sinks.blocks import BlockPolicy, rollup_insert, shape_of
@@ -161,8 +160,9 @@ def buried(value: bytes) -> None:
 
 def restored(value: bytes) -> None:
     """Decode; what is read must be written again as it was."""
-    topic, partition, streams = decode_state(value)
-    assert decode_state(encode_state(topic, partition, streams)) == (topic, partition, streams)
+    message = decode_state(value)
+    assert decode_state(message.encode()) == message
+    Sequences().restore(message.streams)
 
 
 STORED: dict[str, Callable[[bytes], None]] = {
@@ -171,7 +171,8 @@ STORED: dict[str, Callable[[bytes], None]] = {
     LEDGER.kind: accounted,
     "dead": buried,
 }
-STATE = encode_state(MARKER, 3, (StreamState(MARKER, 7, 41, (43, 44)), StreamState("b", 0, 0)))
+STREAMS = (StreamState(bytes(16), 41, 7, (Hole(3, 5, 6), Hole(7, 40, 7))), StreamState(bytes(range(16)), 0, 0))
+STATE = StateMessage(MARKER, MARKER, 3, "change", 9, STREAMS).encode()
 LEDGER_ENTRY = LedgerEntry(
     MARKER, MARKER, 3, 10, 20, 10, 9, {(0, 20_780): 5, (2, 20_781): 6}, NOON, {MARKER: 1}, {MARKER: 2}, {"10s": 3}, 5, 6
 )
@@ -387,6 +388,7 @@ OPTIONAL = {
     "metrics": {"backfill", "hist"},
     "rollups": {"labels", "hist"},
     "distinct": {"labels"},
+    "state": {"holes"},
 }
 
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hypothesis import given
-from hypothesis import strategies as st
 
 from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
-    StreamState,
     decode_dead,
     decode_ledger,
-    decode_state,
-    encode_state,
 )
 from streamgauge.schemas.rollups import RollupMessage, decode_rollups, encode
+from streamgauge.schemas.state import StateMessage, decode_state
 from tests.properties.messages import (
     MODERATE,
     Events,
@@ -27,11 +24,10 @@ from tests.properties.messages import (
     events,
     ledger_entries,
     metrics,
-    names,
     points_of,
     rollup_messages,
     row_values,
-    stream_states,
+    state_messages,
 )
 
 
@@ -88,6 +84,6 @@ def test_dead_letters_come_back(sent: DeadLetter) -> None:
 
 
 @MODERATE
-@given(names, st.integers(0, 65_535), st.lists(stream_states, max_size=4).map(tuple))
-def test_states_come_back(topic: str, partition: int, streams: tuple[StreamState, ...]) -> None:
-    assert decode_state(encode_state(topic, partition, streams)) == (topic, partition, streams)
+@given(state_messages)
+def test_states_come_back(sent: StateMessage) -> None:
+    assert decode_state(sent.encode()) == sent

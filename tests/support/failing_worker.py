@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamgauge.processors.app import Worker
+from streamgauge.processors.broker import Committed
 from streamgauge.processors.outputs import Output
 from streamgauge.processors.settings import ProcessorSettings
 from streamgauge.processors.transactions import Committer
@@ -26,7 +27,7 @@ class FailingCommitter:
         self._counter = counter
         self._every = every
 
-    async def open(self) -> int:
+    async def open(self) -> Committed:
         """See Committer."""
         return await self._inner.open()
 

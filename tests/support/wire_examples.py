@@ -14,11 +14,8 @@ from streamgauge.schemas.histogram import histogram_of
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
-    StreamState,
     decode_dead,
     decode_ledger,
-    decode_state,
-    encode_state,
 )
 from streamgauge.schemas.packing import pack_optional, pack_strings
 from streamgauge.schemas.rollups import (
@@ -32,6 +29,7 @@ from streamgauge.schemas.rollups import (
     decode_rollups,
     encode,
 )
+from streamgauge.schemas.state import Hole, StateMessage, StreamState, decode_state
 
 T0 = 1_795_354_000_000
 CONTEXT = {
@@ -130,7 +128,10 @@ EXAMPLES: Mapping[str, bytes] = {
         refused={"too_old": 3}, scrubbed={"email": 1}, min_window=WINDOW, max_window=WINDOW,
     ).encode(),
     "dead": DeadLetter("apac", RAW.topic, 2, 1_201, "too_old", 3, T0 + 1_500, "order_placed").encode(),
-    "state": encode_state(RAW.topic, 2, (StreamState("6f0c11d2", T0 - 60_000, 418, (420, 421)),)),
+    "state": StateMessage(
+        "apac", RAW.topic, 2, "change", 1_204,
+        (StreamState(bytes(range(16)), 422, T0 // 1000, (Hole(418, 420, T0 // 1000 - 60),)),),
+    ).encode(),
     "contract": ORDERS.dump(),
 }  # fmt: skip
 """By kind; a contract is the message of the contracts topic."""

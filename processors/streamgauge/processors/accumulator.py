@@ -16,6 +16,7 @@ from streamgauge.processors.event_table import EventTable, TableRollup, event_me
 from streamgauge.processors.metric_table import MetricTable
 from streamgauge.processors.policy import TimePolicy
 from streamgauge.processors.scrub import DistinctHasher, Scrubber, merge_counts
+from streamgauge.processors.sequences import Sequences
 from streamgauge.processors.series import SERIES_CONTEXT, Labels, SeriesIndex, canonical_context, canonical_labels
 from streamgauge.schemas.columns import Array, Numbers
 from streamgauge.schemas.contracts import Contract
@@ -52,9 +53,10 @@ class Place:
 class Accumulator:
     """Adds the batches of one raw partition. Not thread-safe; `roll_up` ends its life."""
 
-    def __init__(self, place: Place, tools: Tools) -> None:
+    def __init__(self, place: Place, tools: Tools, sequences: Sequences | None = None) -> None:
         self.place = place
         self.tools = tools
+        self.sequences = Sequences() if sequences is None else sequences
         self.messages = self.batches = self.points = self.size = 0
         self.refused: Counter[str] = Counter()
         self.scrubbed: Counter[str] = Counter()
@@ -66,7 +68,7 @@ class Accumulator:
     def add(
         self, offset: int, value: bytes | None, contracts: Contracts, now_ms: int, hold: Callable[[ContractKey], bool]
     ) -> bool:
-        """Add the message at `offset`; whatever it holds, it is accounted for.
+        """Add the message at `offset`; whatever it holds, it is accounted for. A batch that has come before adds nothing.
 
         False, and nothing is added, only if its contract is not known yet and `hold` says to wait for it.
         """
@@ -76,7 +78,8 @@ class Accumulator:
             batch = decode(value, self.tools.max_message_bytes)
             if isinstance(batch, MetricBatch):
                 rows = int(batch.count.sum())
-                self._add_metrics(batch, offset, now_ms)
+                if self.sequences.first_time(batch.origin, now_ms // 1000):
+                    self._add_metrics(batch, offset, now_ms)
             else:
                 rows, event = len(batch.times), batch.event
                 key = (batch.event, batch.contract)
@@ -86,7 +89,8 @@ class Accumulator:
                         return False
                     raise Refused(UNKNOWN_CONTRACT, f"{batch.event} version {batch.contract}")
                 rows = _points(batch, contract, np.ones(rows, bool))
-                self._add_events(batch, contract, offset, now_ms)
+                if self.sequences.first_time(batch.origin, now_ms // 1000):
+                    self._add_events(batch, contract, offset, now_ms)
             self.batches += 1
         except Refused as refused:
             self._refuse(offset, refused, rows, event, now_ms)

@@ -22,7 +22,7 @@ from streamgauge.processors.transactions import CommitTarget, Committer, PlainCo
 from streamgauge.schemas.contract_topic import ContractFeed
 from streamgauge.schemas.contracts import load_contracts
 from streamgauge.schemas.errors import PositionLost
-from streamgauge.schemas.topics import DISTINCT, RAW_TOPICS, ROLLUPS
+from streamgauge.schemas.topics import DISTINCT, RAW_TOPICS, ROLLUPS, STATE
 
 log = logging.getLogger("streamgauge.processors")
 
@@ -64,7 +64,8 @@ class Worker:
         self._broker = Broker(settings.librdkafka(), settings.group)
         self._topics = [topic.name(settings.region) for topic in RAW_TOPICS]
         outgoing = [topic.name(settings.region) for topic in (ROLLUPS, DISTINCT)]
-        counts = self._broker.partitions([*self._topics, *outgoing])
+        state = STATE.name(settings.region)
+        counts = self._broker.partitions([*self._topics, *outgoing, state])
         self._feed = ContractFeed(settings.librdkafka(), settings.region, load_contracts(settings.contracts))
         self._around = Surroundings(
             broker=self._broker,
@@ -80,6 +81,8 @@ class Worker:
             if settings.embedded
             else OutputPolicy(rollup_partitions=counts[outgoing[0]], distinct_partitions=counts[outgoing[1]]),
             contract_wait_ms=settings.contract_wait,
+            sequence_policy=settings.sequence_policy(),
+            state_partitions=counts[state],
         )
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()

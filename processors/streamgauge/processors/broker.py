@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streamgauge.schemas.errors import BrokerUnavailable, Refused
+from streamgauge.schemas.errors import BrokerUnavailable, PositionLost, Refused
 from streamgauge.schemas.ledger import decode_ledger
 
 NO_OFFSET = -1
@@ -23,6 +25,30 @@ MOVING = frozenset(
 )
 """What a broker answers while the group's coordinator moves: soon another one will know."""
 RETRY_S = 0.1
+STATE_S = 60.0
+READ_COMMITTED = {"isolation.level": "read_committed", "enable.partition.eof": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A committed offset. `anchor` is the offset in the state's partition where a reader of the state begins, if known."""
+
+    offset: int
+    anchor: int | None = None
+
+    @property
+    def metadata(self) -> str:
+        """As it travels with the committed offset."""
+        return "" if self.anchor is None else f"state {self.anchor}"
+
+    @classmethod
+    def read(cls, offset: int, metadata: str | None) -> Committed:
+        """From an offset and its metadata. Text of another kind says nothing: offsets may be set by hand."""
+        found = _METADATA.fullmatch(metadata or "")
+        return cls(offset, int(found.group(1)) if found else None)
+
+
+_METADATA = re.compile(r"state (\d{1,18})", re.ASCII)
 
 
 class Broker:
@@ -34,11 +60,11 @@ class Broker:
         self._group = group
         self._timeout_s = timeout_s
 
-    async def committed(self, topic: str, partition: int) -> int:
+    async def committed(self, topic: str, partition: int) -> Committed:
         """The group's committed offset, after every pending transaction has ended; `NO_OFFSET` when there is none."""
         return await asyncio.to_thread(self._committed, topic, partition)
 
-    def _committed(self, topic: str, partition: int) -> int:
+    def _committed(self, topic: str, partition: int) -> Committed:
         # not the admin client: its look-up of offsets crashes the whole process (librdkafka 2.16) when the group's
         # coordinator moves or is loading. Who reads committed messages is told stable offsets only
         config = {"group.id": self._group, "enable.auto.commit": False, "isolation.level": "read_committed"}
@@ -57,7 +83,7 @@ class Broker:
             consumer.close()
         if found.error:
             raise KafkaException(found.error)
-        return max(found.offset, NO_OFFSET)
+        return Committed.read(max(found.offset, NO_OFFSET), found.metadata)
 
     async def log_start(self, topic: str, partition: int) -> int:
         """The first offset that the partition still has."""
@@ -87,6 +113,45 @@ class Broker:
                 )
             counts[topic] = len(metadata.partitions)
         return counts
+
+    async def state(self, state_topic: str, state_partition: int, anchor: int | None) -> list[bytes]:
+        """All committed messages of a partition of the state topic, from the anchor on, or from its start.
+
+        Waits until every transaction that was open has ended. Raises BrokerUnavailable when that takes too long.
+        """
+        return await asyncio.to_thread(self._state, state_topic, state_partition, anchor)
+
+    def _state(self, state_topic: str, state_partition: int, anchor: int | None) -> list[bytes]:
+        where = f"{state_topic}/{state_partition}"
+        low, high = self._watermarks(state_topic, state_partition)
+        if anchor is not None and not low <= anchor < high:
+            raise PositionLost(
+                f"the snapshot at offset {anchor} of {where} is gone: the topic was made anew, or cleaned otherwise than by "
+                "compaction. Batches that were sent twice cannot be recognised. To go on without the old state, set the "
+                "worker group's offsets to where they are with kafka-consumer-groups --reset-offsets --to-current, which "
+                "drops the reference, and start again"
+            )
+        start = low if anchor is None else anchor
+        if start >= high:
+            return []
+        config = {"group.id": f"{self._group}-state-reader", "enable.auto.commit": False} | READ_COMMITTED
+        consumer = Consumer(self._config | config)
+        found: list[bytes] = []
+        deadline = time.monotonic() + STATE_S
+        try:
+            consumer.assign([TopicPartition(state_topic, state_partition, start)])
+            reached = start
+            while reached < high:  # what ends a transaction is a record too, which is not delivered: only the end tells
+                if time.monotonic() > deadline:
+                    raise BrokerUnavailable(f"the state in {where} could not be read to its end within {STATE_S:.0f} s")
+                for message in consumer.consume(500, 0.1):
+                    if message.error() is not None:
+                        reached = max(reached, message.offset() or 0)
+                    elif isinstance(value := message.value(), bytes):
+                        found.append(value)
+        finally:
+            consumer.close()
+        return found
 
     async def ledger_knows(self, ledger_topic: str, topic: str, partition: int) -> bool:
         """Whether a transaction of this partition was ever recorded. Reads the ledger until it finds one."""

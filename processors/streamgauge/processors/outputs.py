@@ -12,8 +12,10 @@ import orjson
 from streamgauge.processors.accumulator import Accumulator
 from streamgauge.processors.event_table import TableRollup
 from streamgauge.processors.grouping import edges
+from streamgauge.processors.sequences import NOTHING_FOUND, Findings
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.schemas.columns import Array
+from streamgauge.schemas.decoding import INTEGER_LIMIT
 from streamgauge.schemas.ledger import LedgerEntry
 from streamgauge.schemas.rollups import (
     DistinctRows,
@@ -39,11 +41,13 @@ DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One message for one partition of one topic."""
+    """One message for one partition of one topic. `anchor`: a reader who restores state begins here."""
 
     topic: str
     partition: int
     value: bytes
+    key: bytes | None = None
+    anchor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,13 @@ class OutputPolicy:
 
 
 def outputs(
-    accumulator: Accumulator, start: int, end: int, index: SeriesIndex, policy: OutputPolicy, now_ms: int
+    accumulator: Accumulator,
+    start: int,
+    end: int,
+    index: SeriesIndex,
+    policy: OutputPolicy,
+    now_ms: int,
+    findings: Findings = NOTHING_FOUND,
 ) -> tuple[list[Output], LedgerEntry]:
     """All messages for the offsets [start, end), dead letters and ledger entry included."""
     place = accumulator.place
@@ -96,6 +106,8 @@ def outputs(
         skipped=accumulator.skipped,
         min_window=min(windows, default=0),
         max_window=max(windows, default=0),
+        sequence_gaps=min(findings.missing, INTEGER_LIMIT - 1),
+        sequence_repeats=findings.repeats,
     )
     found.append(Output(LEDGER.name(place.region), 0, entry.encode()))
     return found, entry

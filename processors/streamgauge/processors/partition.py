@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 
 from streamgauge.processors.accumulator import Accumulator, ContractKey, Contracts, Place, Tools
 from streamgauge.processors.broker import NO_OFFSET, Broker
+from streamgauge.processors.memory import SNAPSHOT_EVERY, Memory
 from streamgauge.processors.outputs import Output, OutputPolicy, outputs
 from streamgauge.processors.policy import CommitPolicy
 from streamgauge.processors.position import Position, Verdict
+from streamgauge.processors.sequences import SequencePolicy
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.processors.transactions import Committer
 from streamgauge.schemas.errors import PositionLost
 from streamgauge.schemas.ledger import LedgerEntry
-from streamgauge.schemas.topics import LEDGER
+from streamgauge.schemas.topics import LEDGER, STATE
 
 log = logging.getLogger("streamgauge.processors")
 
@@ -41,6 +43,9 @@ class Surroundings:
     output_policy: OutputPolicy = field(default_factory=OutputPolicy)
     contract_wait_ms: int = 120_000
     retry_s: float = 0.5
+    sequence_policy: SequencePolicy = field(default_factory=SequencePolicy)
+    state_partitions: int = STATE.partitions
+    snapshot_every: int = SNAPSHOT_EVERY
 
 
 class Partition:
@@ -51,7 +56,8 @@ class Partition:
         self._committer = committer
         self._around = around
         self._series = SeriesIndex()
-        self._accumulator = Accumulator(place, around.tools)
+        self._memory = Memory(place, around.sequence_policy, around.state_partitions, around.snapshot_every)
+        self._accumulator = self._new_accumulator()
         self._position = Position(0)
         self._committed = 0
         self._since_ms = 0
@@ -86,7 +92,7 @@ class Partition:
                 start = await self._start()
                 if self._closed.is_set():
                     break
-                self._accumulator = Accumulator(self.place, self._around.tools)
+                self._accumulator = self._new_accumulator()
                 self._series.forget()
                 # what was read beyond `start` exists: if it is not delivered again, the seek below got lost
                 self._behind = self._behind or start < self._position.next
@@ -106,14 +112,21 @@ class Partition:
         await self._committer.close()
         self._ready.set()  # nobody may wait for a partition that is closed
 
+    def _new_accumulator(self) -> Accumulator:
+        return Accumulator(self.place, self._around.tools, self._memory.sequences)
+
     async def _start(self) -> int:
         committed = await self._committer.open()
-        if committed != NO_OFFSET:
-            return committed
+        if committed.offset != NO_OFFSET:
+            topic, partition = self._memory.where
+            self._memory.restore(await self._around.broker.state(topic, partition, committed.anchor), committed)
+            return committed.offset
+        self._memory.forget()
         if await self._around.broker.ledger_knows(
             LEDGER.name(self.place.region), self.place.topic, self.place.partition
         ):
-            if await self._around.broker.committed(self.place.topic, self.place.partition) != NO_OFFSET:
+            now = await self._around.broker.committed(self.place.topic, self.place.partition)
+            if now.offset != NO_OFFSET:
                 raise RuntimeError("another owner made the first transaction meanwhile")
             raise PositionLost(
                 f"the committed offset of {self.place.topic}/{self.place.partition} is gone, though the ledger has transactions "
@@ -214,7 +227,7 @@ class Partition:
             accumulator, start, end = self._accumulator, self._committed, self._position.next
             if self._closed.is_set() or not self._ready.is_set() or not accumulator.messages:
                 return
-            self._accumulator = Accumulator(self.place, self._around.tools)
+            self._accumulator = self._new_accumulator()
             self._since_ms = self._around.now_ms()
             if accumulator.messages != end - start:
                 log.error(
@@ -222,10 +235,12 @@ class Partition:
                 )
                 await self._reopen()
                 return
+            now = self._around.now_ms()
+            findings, state = self._memory.take(end, now // 1000)  # before anything is awaited: then more is added
             made, _ = await asyncio.to_thread(
-                outputs, accumulator, start, end, self._series, self._around.output_policy, self._around.now_ms()
+                outputs, accumulator, start, end, self._series, self._around.output_policy, now, findings
             )
-            await self._commit_or_reopen(made, end)
+            await self._commit_or_reopen([*made, *state], end)
 
     def _where(self) -> tuple[str, int]:
         return self.place.topic, self.place.partition

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from streamgauge.processors.policy import CommitPolicy, TimePolicy
+from streamgauge.processors.sequences import SequencePolicy
 from streamgauge.schemas.kafka_config import client_config
 from streamgauge.schemas.settings import FOR_EVER, Secret, duration_ms, flag, names, pairs, paths, setting, size_bytes
 
@@ -33,6 +34,9 @@ class ProcessorSettings:
     accepted_age: int = setting(7 * DAY_MS, "older points are refused (backfill is exempt)", duration_ms)
     accepted_future: int = setting(600_000, "points further in the future are refused", duration_ms)
     contract_wait: int = setting(120_000, "how long a batch of an unknown contract version is held", duration_ms)
+    sequence_horizon: int = setting(DAY_MS, "how long a missing batch may still come; then it is reported", duration_ms)
+    sequence_holes: int = setting(1_024, "ranges of missing batches remembered of a stream", int)
+    sequence_expiry: int = setting(7 * DAY_MS, "how long a silent stream is remembered", duration_ms)
     retention_10s: int = setting(FOR_EVER, "how long the 10 s tier keeps points", duration_ms)
     retention_1m: int = setting(FOR_EVER, "how long the 1 m tier keeps points", duration_ms)
     retention_1h: int = setting(FOR_EVER, "how long the 1 h tier keeps points", duration_ms)
@@ -52,6 +56,10 @@ class ProcessorSettings:
     def commit_policy(self) -> CommitPolicy:
         """When a partition commits."""
         return CommitPolicy(self.commit_interval, self.commit_points, self.commit_bytes)
+
+    def sequence_policy(self) -> SequencePolicy:
+        """What is remembered of streams."""
+        return SequencePolicy(self.sequence_horizon // 1000, self.sequence_holes, self.sequence_expiry // 1000)
 
     def librdkafka(self) -> dict[str, Any]:
         """Settings for confluent-kafka clients."""

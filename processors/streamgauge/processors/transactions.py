@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from streamgauge.processors.broker import Broker
+from streamgauge.processors.broker import Broker, Committed
 from streamgauge.processors.outputs import Output
 
 COMPRESSION = "zstd"
@@ -26,12 +26,12 @@ STOP_S = 5.0
 class Committer(Protocol):
     """How one raw partition's work becomes final. After an error of `commit` its outcome is unknown: close, open anew."""
 
-    async def open(self) -> int:
-        """Fence the previous owner; then the committed offset, or `broker.NO_OFFSET`."""
+    async def open(self) -> Committed:
+        """Fence the previous owner; then what is committed. `broker.NO_OFFSET` when nothing is."""
         ...
 
     async def commit(self, outputs: Sequence[Output], end: int) -> None:
-        """Send all outputs and the offset `end`, all or nothing."""
+        """Send all outputs and the offset `end`, all or nothing. An output that is an anchor is found by the next owner."""
         ...
 
     async def close(self) -> None:
@@ -48,12 +48,13 @@ class CommitTarget:
     group: str
 
 
-async def _send_all(producer: Any, outputs: Sequence[Output]) -> None:
-    """Hand over all messages, then wait until each is acknowledged."""
+async def _send_all(producer: Any, outputs: Sequence[Output]) -> list[int]:
+    """Hand over all messages, then wait until each is acknowledged; the offsets of those that are anchors."""
     sends: list[asyncio.Future[Any]] = [
-        await producer.send(one.topic, one.value, partition=one.partition) for one in outputs
+        await producer.send(one.topic, one.value, key=one.key, partition=one.partition) for one in outputs
     ]
-    await asyncio.gather(*sends)
+    done = await asyncio.gather(*sends)
+    return [record.offset for one, record in zip(outputs, done, strict=True) if one.anchor]
 
 
 class _ProducerCommitter:
@@ -66,6 +67,7 @@ class _ProducerCommitter:
         self._timeout_ms = timeout_ms
         self._producer: Any = None
         self._work: asyncio.Future[None] | None = None
+        self._anchor: int | None = None
 
     def _new_producer(self) -> Any:
         raise NotImplementedError
@@ -73,11 +75,13 @@ class _ProducerCommitter:
     async def _commit(self, producer: Any, outputs: Sequence[Output], end: int) -> None:
         raise NotImplementedError
 
-    async def open(self) -> int:
+    async def open(self) -> Committed:
         """See Committer. The committed offset is read after fencing: only then is it final."""
         producer = self._producer = self._new_producer()
         await self._run(producer, producer.start())
-        return await self._broker.committed(self._target.topic, self._target.partition)
+        committed = await self._broker.committed(self._target.topic, self._target.partition)
+        self._anchor = committed.anchor
+        return committed
 
     async def commit(self, outputs: Sequence[Output], end: int) -> None:
         """See Committer. Raises TimeoutError when the broker has not taken all of it within the transaction's time."""
@@ -126,10 +130,13 @@ class TransactionalCommitter(_ProducerCommitter):
 
     async def _commit(self, producer: Any, outputs: Sequence[Output], end: int) -> None:
         await producer.begin_transaction()
-        await _send_all(producer, outputs)
-        offsets = {TopicPartition(self._target.topic, self._target.partition): OffsetAndMetadata(end, "")}
+        anchors = await _send_all(producer, outputs)
+        anchor = anchors[0] if anchors else self._anchor
+        position = OffsetAndMetadata(end, Committed(end, anchor).metadata)
+        offsets = {TopicPartition(self._target.topic, self._target.partition): position}
         await producer.send_offsets_to_transaction(offsets, self._target.group)
         await producer.commit_transaction()
+        self._anchor = anchor
 
 
 async def _stop(producer: Any) -> None:
@@ -149,7 +156,7 @@ class CommitOffset(Protocol):
 class PlainCommitter(_ProducerCommitter):
     """Commits by acknowledged sends and then the offset: at least once. For the in-process broker of the embedded mode.
 
-    Nobody is fenced; a crash between the two steps repeats the outputs.
+    Nobody is fenced; a crash between the steps repeats outputs. State goes last: it must not know what did not arrive.
     """
 
     def __init__(
@@ -167,5 +174,6 @@ class PlainCommitter(_ProducerCommitter):
         return AIOKafkaProducer(**self._config, compression_type=COMPRESSION, max_batch_size=1 << 19)
 
     async def _commit(self, producer: Any, outputs: Sequence[Output], end: int) -> None:
-        await _send_all(producer, outputs)
+        await _send_all(producer, [one for one in outputs if one.key is None])
+        await _send_all(producer, [one for one in outputs if one.key is not None])
         await self._commit_offset(self._target.topic, self._target.partition, end)

@@ -162,34 +162,3 @@ def decode_dead(value: bytes | None) -> DeadLetter:
         rows=need_natural(body, "rows"),
         at_ms=need_natural(body, "at", MAX_INSTANT_MS),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class StreamState:
-    """What recognises repeats of one stream: every seq below `contiguous` was seen, and those in `above`."""
-
-    stream: str
-    epoch: int
-    contiguous: int
-    above: tuple[int, ...] = ()
-
-
-def encode_state(topic: str, partition: int, streams: tuple[StreamState, ...]) -> bytes:
-    """As a message of the state topic."""
-    body: Json = {"v": WIRE_VERSION, "kind": "state", "topic": topic, "partition": partition}
-    return orjson.dumps(body | {"streams": [[s.stream, s.epoch, s.contiguous, list(s.above)] for s in streams]})
-
-
-def decode_state(value: bytes | None) -> tuple[str, int, tuple[StreamState, ...]]:
-    """Read a message of the state topic. Raises Refused when it is not one."""
-    body = _versioned(value, "state")
-    streams = tuple(map(_stream, _entries(body, "streams", 4)))
-    return need(body, "topic", str), need_natural(body, "partition", SHORT_LIMIT), streams
-
-
-def _stream(row: list[Any]) -> StreamState:
-    stream, epoch, contiguous, above = row
-    if type(stream) is not str or type(above) is not list:
-        raise Refused("wrong_type", "streams")
-    seen = tuple(natural(seq, what="streams") for seq in cast("list[Any]", above))
-    return StreamState(stream, natural(epoch, what="streams"), natural(contiguous, what="streams"), seen)

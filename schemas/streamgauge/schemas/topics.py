@@ -39,11 +39,18 @@ DISTINCT = Topic("distinct", 2, 7 * DAY_MS, "keyed hashes for distinct counts; p
 SCRUBBED = Topic("events_scrubbed", 2, 7 * DAY_MS, "single events after scrubbing")
 LEDGER = Topic("ledger", 1, 30 * DAY_MS, "what every transaction added")
 DEAD = Topic("dead", 1, 30 * DAY_MS, "what was refused, and why; no raw values")
-STATE = Topic("state", 4, -1, "what recognises repeats", compacted=True)
+STATE = Topic("state", 8, -1, "what recognises repeats; a partition for each raw one", compacted=True)
 
 CONTRACTS = Topic("contracts", 1, -1, "contracts in force; read by workers and sinks without a restart", compacted=True)
 
 TOPICS = (METRICS, EVENTS, ROLLUPS, DISTINCT, SCRUBBED, LEDGER, DEAD, STATE, CONTRACTS)
 RAW_TOPICS = (METRICS, EVENTS)
+
 STORED_TOPICS = (ROLLUPS, DISTINCT, LEDGER, DEAD)
 """The topics that a sink reads."""
+
+
+def state_partition(raw_topic: str, partition: int, partitions: int) -> int:
+    """Where the state of a raw partition is kept. With as many partitions as raw ones no two share one, and none waits
+    for another's transaction."""
+    return (2 * partition + (1 if raw_topic.split(".")[-2] == EVENTS.kind else 0)) % partitions

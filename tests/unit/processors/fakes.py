@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from streamgauge.processors.broker import NO_OFFSET, Broker
+from streamgauge.processors.broker import NO_OFFSET, Broker, Committed
 from streamgauge.processors.outputs import Output
 from tests.unit.processors.totals import Totals
 
@@ -23,6 +23,18 @@ class Store:
     offset: int = NO_OFFSET
     epoch: int = 0
     transactions: list[list[Output]] = field(default_factory=list[list[Output]])
+    state: list[bytes] = field(default_factory=list[bytes])
+    anchor: int | None = None
+
+    def put(self, outputs: Sequence[Output], end: int) -> None:
+        """A transaction is final."""
+        self.transactions.append(list(outputs))
+        self.offset = end
+        for one in outputs:
+            if one.anchor:
+                self.anchor = len(self.state)
+            if one.key is not None:
+                self.state.append(one.value)
 
     def totals(self) -> Totals:
         """What a reader of committed messages sees."""
@@ -47,13 +59,13 @@ class FakeCommitter:
         self.at = at
         self._epoch: int | None = None
 
-    async def open(self) -> int:
+    async def open(self) -> Committed:
         """See Committer."""
         await self.at("open")
         self.store.epoch += 1
         self._epoch = self.store.epoch
         await self.at("opened")
-        return self.store.offset
+        return Committed(self.store.offset, self.store.anchor)
 
     async def commit(self, outputs: Sequence[Output], end: int) -> None:
         """See Committer."""
@@ -62,8 +74,7 @@ class FakeCommitter:
         if any(len(one.value) > MAX_MESSAGE for one in outputs):
             raise ValueError("a message is too large")
         self._check()
-        self.store.transactions.append(list(outputs))
-        self.store.offset = end
+        self.store.put(outputs, end)
         await self.at("done")
 
     async def close(self) -> None:
@@ -87,9 +98,14 @@ class FakeBroker(Broker):
         self.asked = 0
         self.at = at
 
-    async def committed(self, topic: str, partition: int) -> int:
+    async def committed(self, topic: str, partition: int) -> Committed:
         """See Broker."""
-        return self.store.offset
+        return Committed(self.store.offset, self.store.anchor)
+
+    async def state(self, state_topic: str, state_partition: int, anchor: int | None) -> list[bytes]:
+        """See Broker."""
+        await self.at("state")
+        return self.store.state[anchor or 0 :]
 
     async def log_start(self, topic: str, partition: int) -> int:
         """See Broker."""

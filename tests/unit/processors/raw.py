@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from streamgauge.processors.accumulator import Accumulator, ContractKey, Place, Tools
@@ -16,6 +17,7 @@ from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.ledger import LedgerEntry
 from streamgauge.schemas.packing import pack_optional, pack_strings
 
+_STREAMS = count()
 NOW = 1_790_000_000_000
 KEY = bytes(range(32))
 PLACE = Place("local", "sg.local.events.v1", 3)
@@ -48,8 +50,8 @@ CONTRACTS: dict[ContractKey, Contract] = {(one.name, one.version): one for one i
 
 
 def origin(context: Mapping[str, str] | None = None, backfill: bool = False) -> Origin:
-    """Identity of a batch; which one does not matter here."""
-    return Origin({"service": "shop"} if context is None else context, "s", 1, 0, backfill)
+    """Identity of a batch; each is another one."""
+    return Origin({"service": "shop"} if context is None else context, f"s{next(_STREAMS)}", 1, 0, backfill)
 
 
 def events(

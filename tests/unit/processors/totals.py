@@ -11,7 +11,8 @@ from streamgauge.processors.outputs import Output
 from streamgauge.processors.series import Labels
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, decode_dead, decode_ledger
 from streamgauge.schemas.rollups import DistinctRows, RollupMessage, RollupRows, decode_rollups
-from streamgauge.schemas.topics import DEAD, LEDGER
+from streamgauge.schemas.state import StateMessage, decode_state
+from streamgauge.schemas.topics import DEAD, LEDGER, STATE
 
 CellKey = tuple[str, Labels, int, int]
 """Metric, labels, entry tier, window (s)."""
@@ -45,6 +46,7 @@ class Totals:
     distinct: dict[CellKey, set[int]] = field(default_factory=dict[CellKey, set[int]])
     ledger: list[LedgerEntry] = field(default_factory=list[LedgerEntry])
     dead: list[DeadLetter] = field(default_factory=list[DeadLetter])
+    state: list[StateMessage] = field(default_factory=list[StateMessage])
     messages: list[tuple[Output, RollupMessage]] = field(default_factory=list[tuple[Output, RollupMessage]])
     labels: dict[int, Labels] = field(default_factory=dict[int, Labels])
     types: dict[str, str] = field(default_factory=dict[str, str])
@@ -70,6 +72,8 @@ class Totals:
                 self.ledger.append(decode_ledger(output.value))
             elif kind == DEAD.kind:
                 self.dead.append(decode_dead(output.value))
+            elif kind == STATE.kind:
+                self.state.append(decode_state(output.value))
             else:
                 self._read(output, decode_rollups(output.value))
         return self

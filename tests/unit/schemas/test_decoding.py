@@ -17,8 +17,7 @@ from streamgauge.schemas.batches import MAX_INSTANT_MS, MetricHead, Origin, Poin
 from streamgauge.schemas.columns import Numbers, pack_array
 from streamgauge.schemas.decoding import MAX_COUNT, EventBatch, MetricBatch, decode
 from streamgauge.schemas.errors import DECODING_REASONS, Refused
-from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, StreamState, decode_dead, decode_ledger, decode_state
-from streamgauge.schemas.ledger import encode_state as written_state
+from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, decode_dead, decode_ledger
 from streamgauge.schemas.packing import pack, pack_optional, pack_strings
 from streamgauge.schemas.rollups import (
     Histograms,
@@ -30,6 +29,7 @@ from streamgauge.schemas.rollups import (
     decode_rollups,
     encode,
 )
+from streamgauge.schemas.state import Hole, StateMessage, StreamState, decode_state
 
 NOON = 1_795_354_000_000
 ORIGIN = Origin({"service": "shop"}, "6f0c", 1, 5)
@@ -90,7 +90,8 @@ def dead() -> dict[str, Any]:
 
 def state() -> dict[str, Any]:
     """A valid state."""
-    return loaded(written_state("t", 0, (StreamState("6f0c", 1, 5, (7,)),)))
+    streams = (StreamState(bytes(16), 5, 9, (Hole(1, 2, 8), Hole(3, 4, 9))),)
+    return loaded(StateMessage("eu", "t", 0, "change", 7, streams).encode())
 
 
 READERS: dict[Callable[[], dict[str, Any]], Callable[[bytes], object]] = {
@@ -280,12 +281,14 @@ HOSTILE: list[tuple[Callable[[], dict[str, Any]], str, Any, str]] = [
     (dead, "at", 1 << 62, "out_of_range"),
     (dead, "detail", None, "wrong_type"),
     (dead, "kind", "ledger", "unknown_kind"),
-    (state, "streams", [["6f0c", 1, 5]], "wrong_type"),
-    (state, "streams", [[6, 1, 5, []]], "wrong_type"),
-    (state, "streams", [["6f0c", "1", 5, []]], "wrong_type"),
-    (state, "streams", [["6f0c", 1, -5, []]], "out_of_range"),
-    (state, "streams", [["6f0c", 1, 5, [True]]], "wrong_type"),
-    (state, "streams", [["6f0c", 1, 5, "78"]], "wrong_type"),
+    (state, "form", "everything", "unknown_kind"),
+    (state, "part", 1, "out_of_range"),
+    (state, "n", 2, "wrong_length"),
+    (state, "stream", pack("u1", [1] * 15), "wrong_length"),
+    (state, "next", pack("u8", [4]), "out_of_range"),
+    (state, "holes/from", pack("u8", [1, 1]), "out_of_range"),
+    (state, "holes/to", pack("u8", [1, 4]), "out_of_range"),
+    (state, "holes/n", pack("u4", [3]), "wrong_length"),
 ]
 
 

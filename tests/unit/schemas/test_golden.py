@@ -20,11 +20,8 @@ from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
-    StreamState,
     decode_dead,
     decode_ledger,
-    decode_state,
-    encode_state,
 )
 from streamgauge.schemas.packing import pack_optional, pack_strings
 from streamgauge.schemas.rollups import (
@@ -38,6 +35,7 @@ from streamgauge.schemas.rollups import (
     decode_rollups,
     encode,
 )
+from streamgauge.schemas.state import Hole, StateMessage, StreamState, decode_state
 from tests.properties.messages import column_values, points_of, row_values
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "v1"
@@ -136,11 +134,12 @@ LEDGER = LedgerEntry(
 DEAD = DeadLetter(
     "ap", "sg.ap.events.v1", 3, 1_007, "missing_field", 2_000, 1_795_354_001_500, "order_placed", "country"
 )
-STATE = (
-    "sg.ap.events.v1",
-    3,
-    (StreamState("6f0c", 1_795_354_000_123, 419, (421, 425)), StreamState("ik-order_placed-00", 0, 0)),
+STREAMS = (
+    StreamState(bytes(range(16)), 426, 1_795_354_000, (Hole(419, 421, 1_795_353_000), Hole(422, 425, 1_795_353_900))),
+    StreamState(bytes(16), 1, 1_795_354_001),
 )
+STATE = StateMessage("ap", "sg.ap.events.v1", 3, "snapshot", 1_042, STREAMS, 1, 2)
+STATE_CHANGE = StateMessage("ap", "sg.ap.metrics.v1", 0, "change", 7, STREAMS[1:])
 CONTRACT = Contract(
     "order_placed",
     3,
@@ -181,7 +180,8 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "distinct.json": lambda: encode(DISTINCT),
     "ledger.json": LEDGER.encode,
     "dead.json": DEAD.encode,
-    "state.json": lambda: encode_state(*STATE),
+    "state.json": STATE.encode,
+    "state_change.json": STATE_CHANGE.encode,
     "contract.json": CONTRACT.dump,
 }
 FOREIGN = {"events_of_tomorrow.json"}
@@ -243,6 +243,7 @@ def test_golden_accounts_are_read() -> None:
     assert decode_ledger(read("ledger.json")) == LEDGER
     assert decode_dead(read("dead.json")) == DEAD
     assert decode_state(read("state.json")) == STATE
+    assert decode_state(read("state_change.json")) == STATE_CHANGE
 
 
 def test_the_golden_contract_is_read() -> None:

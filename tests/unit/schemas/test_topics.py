@@ -31,7 +31,7 @@ def test_names_partitions_and_retention_are_those_of_version_one() -> None:
         "sg.ap.events_scrubbed.v1": (2, 7),
         "sg.ap.ledger.v1": (1, 30),
         "sg.ap.dead.v1": (1, 30),
-        "sg.ap.state.v1": (4, forever),
+        "sg.ap.state.v1": (8, forever),
         "sg.ap.contracts.v1": (1, forever),
     }
 

@@ -1,0 +1,98 @@
+"""Memory: what a partition remembers beyond its transactions, as messages of the state topic, and read back from them.
+
+Each transaction carries the streams that it touched; now and then one carries all of them, and the committed offset names
+the first message of that snapshot. So a new owner reads a snapshot and what came after it, and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from streamgauge.processors.accumulator import Place
+from streamgauge.processors.broker import Committed
+from streamgauge.processors.outputs import Output
+from streamgauge.processors.sequences import Findings, SequencePolicy, Sequences
+from streamgauge.schemas.errors import PositionLost, Refused
+from streamgauge.schemas.state import StateMessage, StreamState, decode_state
+from streamgauge.schemas.topics import STATE, state_partition
+
+log = logging.getLogger("streamgauge.processors")
+
+SNAPSHOT_EVERY = 60
+"""Transactions between snapshots: about a minute of changes to read at the next start."""
+
+STREAMS_A_MESSAGE = 10_000
+"""Half a megabyte without holes; brokers take one."""
+
+
+class Memory:
+    """Of one raw partition. `sequences` is replaced by `restore` and `forget`."""
+
+    def __init__(self, place: Place, policy: SequencePolicy, partitions: int, snapshot_every: int) -> None:
+        self.place = place
+        self.where = STATE.name(place.region), state_partition(place.topic, place.partition, partitions)
+        self.sequences = Sequences(policy)
+        self._policy = policy
+        self._snapshot_every = snapshot_every
+        self._changes: int | None = None
+
+    def forget(self) -> None:
+        """Nothing was ever committed."""
+        self.sequences = Sequences(self._policy)
+        self._changes = None
+
+    def restore(self, values: Sequence[bytes], committed: Committed) -> None:
+        """Know what these messages say. Raises PositionLost when one of them is no state."""
+        self.forget()
+        end: int | None = None
+        for message in map(self._decode, values):
+            if (message.topic, message.partition) != (self.place.topic, self.place.partition):
+                continue  # of a raw partition that keeps its state in the same place
+            if message.form == "snapshot":
+                if message.part == 0:
+                    self.sequences = Sequences(self._policy)
+                self._changes = 0
+            elif self._changes is not None:
+                self._changes += 1
+            self.sequences.restore(message.streams)
+            end = message.end
+        if end is not None and end != committed.offset:
+            log.warning(
+                "%s/%s: the state is that of offset %d, the committed offset is %d: it was set by hand, or another "
+                "program commits in this group. Batches that were counted are recognised all the same",
+                self.place.topic, self.place.partition, end, committed.offset,
+            )  # fmt: skip
+
+    def _decode(self, value: bytes) -> StateMessage:
+        try:
+            return decode_state(value)
+        except Refused as refused:
+            raise PositionLost(
+                f"{self.where[0]}/{self.where[1]} holds a message that is no state of this version ({refused.reason}). Without "
+                "it batches that were sent twice cannot be recognised. Start the version of streamgauge that wrote it"
+            ) from refused
+
+    def take(self, end: int, now_s: int) -> tuple[Findings, list[Output]]:
+        """What a transaction that ends at the raw offset `end` must carry: all that changed since the last one."""
+        self.sequences.settle(now_s)
+        streams = self.sequences.take_touched()
+        if self._changes is None or self._changes >= self._snapshot_every:
+            self.sequences.forget(now_s)
+            self._changes = 0
+            made = self._messages("snapshot", end, self.sequences.all())
+        else:
+            self._changes += 1
+            made = self._messages("change", end, streams)
+        return self.sequences.take_findings(), made
+
+    def _messages(self, form: str, end: int, streams: Sequence[StreamState]) -> list[Output]:
+        cuts = [streams[i : i + STREAMS_A_MESSAGE] for i in range(0, len(streams), STREAMS_A_MESSAGE)] or [()]
+        place, (topic, partition) = self.place, self.where
+        made: list[Output] = []
+        for part, cut in enumerate(cuts):
+            message = StateMessage(place.region, place.topic, place.partition, form, end, tuple(cut), part, len(cuts))
+            # of equal keys compaction keeps the last one: each is used once between two snapshots
+            key = f"{place.topic}/{place.partition}/{form}/{self._changes}/{part}".encode()
+            made.append(Output(topic, partition, message.encode(), key, anchor=form == "snapshot" and part == 0))
+        return made
