@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from streamgauge.processors.broker import NO_OFFSET, Broker, Committed
 from streamgauge.processors.outputs import Output
 from streamgauge.processors.transactions import CommitTarget, Committer, TransactionalCommitter
+from streamgauge.schemas.errors import PositionLost
 from tests.support import kafka as kafka_support
-from tests.unit.processors.fakes import FakeCommitter, Store
+from tests.unit.processors.fakes import FakeBroker, FakeCommitter, Store
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Edge:
     name: str
     other: Callable[[], Committer]
     """Makes committers of another raw partition of the same group."""
+    state: Callable[[int | None], Awaitable[list[bytes]]]
+    """Reads the topic's first partition from an anchor on, as an owner does that restores state."""
 
     def outputs(self, *values: bytes) -> list[Output]:
         """Messages for two partitions of the topic in turn."""
@@ -74,7 +77,14 @@ def edge(request: pytest.FixtureRequest, unique: str) -> Iterator[Edge]:
         def seen() -> list[bytes]:
             return sorted(one.value for made in (*store.transactions, *apart.transactions) for one in made)
 
-        yield Edge(lambda: FakeCommitter(store), seen, unique, lambda: FakeCommitter(apart))
+        lookups = FakeBroker(store)
+        yield Edge(
+            lambda: FakeCommitter(store),
+            seen,
+            unique,
+            lambda: FakeCommitter(apart),
+            lambda anchor: lookups.state(unique, 0, anchor),
+        )
         return
     bootstrap: str = request.getfixturevalue("kafka").bootstrap
     raw, group = f"{unique}-raw", f"{unique}-group"
@@ -86,7 +96,13 @@ def edge(request: pytest.FixtureRequest, unique: str) -> Iterator[Edge]:
     def committer(partition: int) -> Committer:
         return TransactionalCommitter(CommitTarget(raw, partition, group), broker, config)
 
-    yield Edge(lambda: committer(0), lambda: committed_messages(bootstrap, unique), unique, lambda: committer(1))
+    yield Edge(
+        lambda: committer(0),
+        lambda: committed_messages(bootstrap, unique),
+        unique,
+        lambda: committer(1),
+        lambda anchor: broker.state(unique, 0, anchor),
+    )
 
 
 async def seen(edge: Edge) -> list[bytes]:
@@ -179,6 +195,37 @@ async def test_partitions_do_not_disturb_one_another(edge: Edge) -> None:
     await other.close()
 
 
+async def test_the_next_owner_finds_the_last_anchor_and_reads_on_from_there(edge: Edge) -> None:
+    def state(*values: bytes, anchor: bool = False) -> list[Output]:
+        return [Output(edge.name, 0, value, b"key", anchor and n == 0) for n, value in enumerate(values)]
+
+    committer = edge.new()
+    assert (await committer.open()).anchor is None
+    assert await edge.state(None) == []
+    await committer.commit(state(b"1", b"2", anchor=True), 1)
+    await committer.commit(state(b"3"), 2)
+    await committer.close()
+    heir = edge.new()
+    opened = await heir.open()
+    assert opened.offset == 2
+    assert await edge.state(opened.anchor) == [b"1", b"2", b"3"]
+    with pytest.raises(Exception, match=r"(?i)large|1048576"):
+        await heir.commit([*state(b"4", anchor=True), Output(edge.name, 1, b"x" * (2 << 20))], 3)
+    await heir.close()
+    opened = await heir.open()
+    assert await edge.state(opened.anchor) == [b"1", b"2", b"3"]
+    await heir.commit(state(b"5", b"6", anchor=True), 3)
+    await heir.commit([], 4)
+    await heir.commit(state(b"7"), 5)
+    await heir.close()
+    last = edge.new()
+    opened = await last.open()
+    await last.close()
+    assert opened.offset == 5
+    assert await edge.state(opened.anchor) == [b"5", b"6", b"7"]
+    assert await edge.state(None) == [b"1", b"2", b"3", b"5", b"6", b"7"]
+
+
 async def test_closing_twice_or_before_opening_is_nothing(edge: Edge) -> None:
     committer = edge.new()
     await committer.close()
@@ -245,4 +292,32 @@ async def test_an_offset_is_told_only_after_a_transaction_that_may_change_it_has
         await other.commit_transaction()
         assert (await waiting).offset == 5
     finally:
+        await other.stop()
+
+
+@pytest.mark.kafka
+async def test_state_is_read_only_when_the_transactions_of_others_have_ended_and_not_beyond_what_is_there(
+    kafka: kafka_support.Broker, unique: str
+) -> None:
+    kafka_support.create_topic(kafka.bootstrap, unique, 1)
+    broker = Broker({"bootstrap.servers": kafka.bootstrap}, unique)
+    own, other = (
+        AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=f"{unique}-{name}") for name in "ab"
+    )
+    await own.start()
+    await other.start()
+    try:
+        await other.begin_transaction()
+        await other.send_and_wait(unique, b"of another", partition=0)
+        async with own.transaction():
+            await own.send_and_wait(unique, b"mine", partition=0)
+        reading = asyncio.ensure_future(broker.state(unique, 0, 0))
+        await asyncio.sleep(0.5)
+        assert not reading.done(), "what is mine stands behind a transaction that is still open"
+        await other.abort_transaction()
+        assert await asyncio.wait_for(reading, 20) == [b"mine"]
+        with pytest.raises(PositionLost, match="is gone"):
+            await broker.state(unique, 0, 99)
+    finally:
+        await own.stop()
         await other.stop()

@@ -90,7 +90,9 @@ class Broker:
         return (await asyncio.to_thread(self._watermarks, topic, partition))[0]
 
     def _watermarks(self, topic: str, partition: int) -> tuple[int, int]:
-        consumer = Consumer(self._config | {"group.id": f"{self._group}-look", "enable.auto.commit": False})
+        # the true end, not that of the transactions that have ended
+        look = {"group.id": f"{self._group}-look", "enable.auto.commit": False, "isolation.level": "read_uncommitted"}
+        consumer = Consumer(self._config | look)
         try:
             return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=self._timeout_s)
         finally:
