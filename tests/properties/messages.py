@@ -259,6 +259,7 @@ def histogram_values(hist: Histograms) -> list[dict[int, int]]:
 
 seconds = st.integers(0, (1 << 32) - 1)
 counts = st.dictionaries(texts, naturals, max_size=3)
+finite_sums = st.floats(allow_nan=False, allow_infinity=False)
 ledger_entries = st.builds(
     LedgerEntry,
     region=names,
@@ -277,6 +278,9 @@ ledger_entries = st.builds(
     max_window=seconds,
     sequence_gaps=naturals,
     sequence_repeats=naturals,
+    sums=st.dictionaries(
+        st.tuples(st.integers(0, 3), st.integers(0, 49_710)), st.tuples(finite_sums, finite_sums), max_size=3
+    ),
 )
 dead_letters = st.builds(
     DeadLetter,

@@ -174,8 +174,9 @@ STORED: dict[str, Callable[[bytes], None]] = {
 STREAMS = (StreamState(bytes(16), 41, 7, (Hole(3, 5, 6), Hole(7, 40, 7))), StreamState(bytes(range(16)), 0, 0))
 STATE = StateMessage(MARKER, MARKER, 3, "change", 9, STREAMS).encode()
 LEDGER_ENTRY = LedgerEntry(
-    MARKER, MARKER, 3, 10, 20, 10, 9, {(0, 20_780): 5, (2, 20_781): 6}, NOON, {MARKER: 1}, {MARKER: 2}, {"10s": 3}, 5, 6
-)
+    MARKER, MARKER, 3, 10, 20, 10, 9, {(0, 20_780): 5, (2, 20_781): 6}, NOON, {MARKER: 1}, {MARKER: 2}, {"10s": 3}, 5, 6,
+    sums={(0, 20_780): (1.5, 2.0)},
+)  # fmt: skip
 LETTER = DeadLetter(MARKER, MARKER, 3, 11, MARKER, 5, NOON, MARKER, MARKER)
 
 
@@ -388,6 +389,7 @@ OPTIONAL = {
     "metrics": {"backfill", "hist"},
     "rollups": {"labels", "hist"},
     "distinct": {"labels"},
+    "ledger": {"sums"},
     "state": {"holes"},
 }
 

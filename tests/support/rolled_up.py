@@ -13,6 +13,7 @@ from typing import Any
 from streamgauge.processors.accumulator import Accumulator, Place, Tools
 from streamgauge.processors.outputs import OutputPolicy, outputs
 from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.sequences import Sequences
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.producers.testing import Captured
 from streamgauge.schemas import ledger as ledgers
@@ -59,6 +60,7 @@ class RolledUp:
         self.contracts = {(one.name, one.version): one for one in contracts}
         self.entries: list[ledgers.LedgerEntry] = []
         self._offsets = count()
+        self._sequences: dict[str, Sequences] = {}
         self._tools = Tools(Scrubber(), DistinctHasher(b"0" * 32, REGION))
         migrate(self.store, Retention(), database)
         self._catalog = Catalog(self.store, lambda: self.contracts)
@@ -69,6 +71,8 @@ class RolledUp:
         accumulator = Accumulator(Place(REGION, "raw", 0), self._tools)
         first = self.entries[-1].end if self.entries else 0
         for offset, message in enumerate(messages, first):
+            # numbers count per topic, and a real partition belongs to one
+            accumulator.sequences = self._sequences.setdefault(message.topic, Sequences())
             accumulator.add(offset, message.value, self.contracts, now_ms, lambda _: False)
         policy = OutputPolicy(rollup_partitions=1, distinct_partitions=1)
         found, entry = outputs(accumulator, first, first + len(messages), SeriesIndex(), policy, now_ms)
@@ -87,6 +91,10 @@ class RolledUp:
         start = next(self._offsets)
         block = ranges.Range(ranges.Place(REGION, topic, "test", 0), start, start + 1)
         self.store.insert_block(rollup_insert(values, block), block.token)
+
+    def forget_sequences(self) -> None:
+        """Take a batch that comes again for a new one."""
+        self._sequences.clear()
 
     def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
         """Rows of a query."""

@@ -23,8 +23,8 @@ class LedgerEntry:
     """One transaction of one raw partition: offsets [start, end), and what was added for them.
 
     `messages` is what was added, not the width of the range: they must be equal. `points` maps (entry tier index, UTC
-    day as days since the epoch) to points; `refused` counts points by reason, `scrubbed` values by rule, `skipped`
-    points by the tier they were too old for.
+    day as days since the epoch) to points, `sums` to the sum of all values and the sum of their magnitudes; `refused`
+    counts points by reason, `scrubbed` values by rule, `skipped` points by the tier they were too old for.
     """
 
     region: str
@@ -43,6 +43,9 @@ class LedgerEntry:
     max_window: int = 0
     sequence_gaps: int = 0
     sequence_repeats: int = 0
+    sums: Mapping[tuple[int, int], tuple[float, float]] = field(
+        default_factory=dict[tuple[int, int], tuple[float, float]]
+    )
 
     @property
     def total(self) -> int:
@@ -51,28 +54,29 @@ class LedgerEntry:
 
     def encode(self) -> bytes:
         """As a message of the ledger topic."""
-        return orjson.dumps(
-            {
-                "v": WIRE_VERSION,
-                "kind": "ledger",
-                "region": self.region,
-                "topic": self.topic,
-                "partition": self.partition,
-                "from": self.start,
-                "to": self.end,
-                "messages": self.messages,
-                "batches": self.batches,
-                "points": [[tier, day, n] for (tier, day), n in sorted(self.points.items())],
-                "committed": self.committed_ms,
-                "refused": dict(self.refused),
-                "scrubbed": dict(self.scrubbed),
-                "skipped": dict(self.skipped),
-                "min_window": self.min_window,
-                "max_window": self.max_window,
-                "gaps": self.sequence_gaps,
-                "repeats": self.sequence_repeats,
-            }
-        )
+        body: Json = {
+            "v": WIRE_VERSION,
+            "kind": "ledger",
+            "region": self.region,
+            "topic": self.topic,
+            "partition": self.partition,
+            "from": self.start,
+            "to": self.end,
+            "messages": self.messages,
+            "batches": self.batches,
+            "points": [[tier, day, n] for (tier, day), n in sorted(self.points.items())],
+            "committed": self.committed_ms,
+            "refused": dict(self.refused),
+            "scrubbed": dict(self.scrubbed),
+            "skipped": dict(self.skipped),
+            "min_window": self.min_window,
+            "max_window": self.max_window,
+            "gaps": self.sequence_gaps,
+            "repeats": self.sequence_repeats,
+        }
+        if self.sums:
+            body["sums"] = [[tier, day, *both] for (tier, day), both in sorted(self.sums.items())]
+        return orjson.dumps(body)
 
 
 def natural(value: Any, limit: int = INTEGER_LIMIT, what: str = "") -> int:
@@ -93,6 +97,16 @@ def _entries(body: Json, key: str, width: int) -> list[list[Any]]:
     if not all(type(row) is list and len(cast("list[Any]", row)) == width for row in rows):
         raise Refused("wrong_type", key)
     return rows
+
+
+def _sums(body: Json) -> dict[tuple[int, int], tuple[float, float]]:
+    found: dict[tuple[int, int], tuple[float, float]] = {}
+    for tier, day, total, magnitude in _entries(body, "sums", 4):
+        key = natural(tier, len(TIERS), "sums"), natural(day, _DAY_LIMIT, "sums")
+        if type(total) not in {int, float} or type(magnitude) not in {int, float}:
+            raise Refused("wrong_type", "sums")
+        found[key] = float(total), float(magnitude)
+    return found
 
 
 def _versioned(value: bytes | None, kind: str) -> Json:
@@ -127,6 +141,7 @@ def decode_ledger(value: bytes | None) -> LedgerEntry:
         max_window=need_natural(body, "max_window", _SECONDS_LIMIT),
         sequence_gaps=need_natural(body, "gaps"),
         sequence_repeats=need_natural(body, "repeats"),
+        sums=_sums(body) if "sums" in body else {},
     )
 
 

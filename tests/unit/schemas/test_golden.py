@@ -134,6 +134,7 @@ LEDGER = LedgerEntry(
 DEAD = DeadLetter(
     "ap", "sg.ap.events.v1", 3, 1_007, "missing_field", 2_000, 1_795_354_001_500, "order_placed", "country"
 )
+LEDGER_SUMS = replace(LEDGER, sums={(0, 20_779): (12.5, 12.75), (2, 20_700): (-1e300, 1e300)})
 STREAMS = (
     StreamState(bytes(range(16)), 426, 1_795_354_000, (Hole(419, 421, 1_795_353_000), Hole(422, 425, 1_795_353_900))),
     StreamState(bytes(16), 1, 1_795_354_001),
@@ -179,6 +180,7 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "rollups.json": lambda: encode(ROLLUPS),
     "distinct.json": lambda: encode(DISTINCT),
     "ledger.json": LEDGER.encode,
+    "ledger_sums.json": LEDGER_SUMS.encode,
     "dead.json": DEAD.encode,
     "state.json": STATE.encode,
     "state_change.json": STATE_CHANGE.encode,
@@ -241,6 +243,7 @@ def test_golden_rollups_and_distinct_hashes_are_read(name: str, message: RollupM
 
 def test_golden_accounts_are_read() -> None:
     assert decode_ledger(read("ledger.json")) == LEDGER
+    assert decode_ledger(read("ledger_sums.json")) == LEDGER_SUMS
     assert decode_dead(read("dead.json")) == DEAD
     assert decode_state(read("state.json")) == STATE
     assert decode_state(read("state_change.json")) == STATE_CHANGE
