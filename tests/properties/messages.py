@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
 from streamgauge.schemas.columns import Array, Numbers, Strings
 from streamgauge.schemas.decoding import MAX_INSTANT_MS, MetricBatch
-from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, StreamState
+from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, SampleRow, StreamState
 from streamgauge.schemas.packing import Json, pack_optional, pack_strings
 from streamgauge.schemas.rollups import (
     METRIC_TYPES,
@@ -25,6 +25,7 @@ from streamgauge.schemas.rollups import (
     RollupRows,
     SeriesLabels,
 )
+from streamgauge.schemas.row_sets import RowSet, row_set
 from streamgauge.schemas.windows import TIER_NAMES, TIERS
 
 MODERATE = settings(max_examples=60, deadline=None)
@@ -277,6 +278,22 @@ ledger_entries = st.builds(
     sequence_gaps=naturals,
     sequence_repeats=naturals,
 )
+
+
+@st.composite
+def row_sets(draw: st.DrawFn) -> RowSet:
+    """Some rows of a batch."""
+    of = draw(st.integers(1, 400))
+    return row_set(np.array(sorted(draw(st.sets(st.integers(0, of - 1), min_size=1)))), of)
+
+
+samples = st.builds(
+    SampleRow,
+    naturals,
+    st.integers(0, MAX_INSTANT_MS - 1),
+    st.dictionaries(names, st.none() | texts | st.floats(allow_nan=False, allow_infinity=False), max_size=3),
+    texts,
+)
 dead_letters = st.builds(
     DeadLetter,
     names,
@@ -288,5 +305,12 @@ dead_letters = st.builds(
     st.integers(0, MAX_INSTANT_MS - 1),
     texts,
     texts,
+    naturals,
+    texts,
+    naturals,
+    texts,
+    st.none() | row_sets(),
+    st.lists(samples, max_size=3).map(tuple),
+    naturals,
 )
 stream_states = st.builds(StreamState, texts, naturals, naturals, st.lists(naturals, max_size=3).map(tuple))

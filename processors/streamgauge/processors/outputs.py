@@ -96,6 +96,7 @@ def outputs(
         skipped=accumulator.skipped,
         min_window=min(windows, default=0),
         max_window=max(windows, default=0),
+        sequence_repeats=accumulator.repeats,
     )
     found.append(Output(LEDGER.name(place.region), 0, entry.encode()))
     return found, entry

@@ -16,8 +16,10 @@ from streamgauge.processors.broker import NO_OFFSET, Broker
 from streamgauge.processors.outputs import Output, OutputPolicy, outputs
 from streamgauge.processors.policy import CommitPolicy
 from streamgauge.processors.position import Position, Verdict
+from streamgauge.processors.replayed import AgainSeen, Headers, SeenSinceOpening, replay_of
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.processors.transactions import Committer
+from streamgauge.schemas.again import Again
 from streamgauge.schemas.errors import PositionLost
 from streamgauge.schemas.ledger import LedgerEntry
 from streamgauge.schemas.topics import LEDGER
@@ -41,6 +43,7 @@ class Surroundings:
     output_policy: OutputPolicy = field(default_factory=OutputPolicy)
     contract_wait_ms: int = 120_000
     retry_s: float = 0.5
+    again_seen: Callable[[], AgainSeen] = SeenSinceOpening
 
 
 class Partition:
@@ -59,6 +62,8 @@ class Partition:
         self._sought_ms = 0
         self._asked_ms = 0
         self._missed_ms: dict[ContractKey, int] = {}
+        self._again_seen = around.again_seen()
+        self._first_times: dict[int, bool] = {}
         self._committing = asyncio.Lock()
         self._ready = asyncio.Event()
         self._closed = asyncio.Event()
@@ -88,6 +93,9 @@ class Partition:
                     break
                 self._accumulator = Accumulator(self.place, self._around.tools)
                 self._series.forget()
+                # what was not committed with these replays counts for nothing
+                self._again_seen = self._around.again_seen()
+                self._first_times.clear()
                 # what was read beyond `start` exists: if it is not delivered again, the seek below got lost
                 self._behind = self._behind or start < self._position.next
                 self._sought_ms = self._around.now_ms()
@@ -122,7 +130,7 @@ class Partition:
             )
         return await self._around.broker.log_start(self.place.topic, self.place.partition)
 
-    async def add(self, offset: int, value: bytes | None) -> None:
+    async def add(self, offset: int, value: bytes | None, headers: Headers = None) -> None:
         """Take the message at `offset` if it is the next one; else skip it, or seek back to the one that is.
 
         Waits while the partition is being opened, or is full until a commit has made room: this is the back-pressure.
@@ -139,14 +147,26 @@ class Partition:
             await self._seek_back()
             return
         now = self._around.now_ms()
-        self._behind = not self._accumulator.add(offset, value, self._around.contracts(), now, self._hold)
+        again = replay_of(headers, offset)
+        if isinstance(again, Again) and not self._first_time(offset, again):
+            self._accumulator.add_repeat(value)
+            self._behind = False
+        else:
+            self._behind = not self._accumulator.add(offset, value, self._around.contracts(), now, self._hold, again)
         if self._behind:  # its contract is not known yet
             return
         if self._accumulator.messages == 1:
             self._since_ms = now
         self._position.advance()
+        self._first_times.clear()
         if self._around.commit_policy.full(self._accumulator.points, self._accumulator.size):
             await self.commit()
+
+    def _first_time(self, offset: int, again: Again) -> bool:
+        """Asked once for each message: one that is held for its contract comes again, and is no repeat of itself."""
+        if offset not in self._first_times:
+            self._first_times[offset] = self._again_seen.first_time(again.offset, again.refusal)
+        return self._first_times[offset]
 
     def _hold(self, wanted: ContractKey) -> bool:
         """Whether to wait for a contract: for a while after it was first missed, and not again later."""

@@ -14,12 +14,14 @@ import numpy as np
 import orjson
 import pytest
 
+from streamgauge.schemas.again import Again, decode_again
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
 from streamgauge.schemas.contracts import Contract, Field, parse_contract
 from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
+    SampleRow,
     StreamState,
     decode_dead,
     decode_ledger,
@@ -38,6 +40,7 @@ from streamgauge.schemas.rollups import (
     decode_rollups,
     encode,
 )
+from streamgauge.schemas.row_sets import RowSet
 from tests.properties.messages import column_values, points_of, row_values
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "v1"
@@ -136,6 +139,18 @@ LEDGER = LedgerEntry(
 DEAD = DeadLetter(
     "ap", "sg.ap.events.v1", 3, 1_007, "missing_field", 2_000, 1_795_354_001_500, "order_placed", "country"
 )
+DEAD_ROWS = replace(
+    DEAD,
+    reason="bad_value",
+    contract=3,
+    service="checkout",
+    size=48_112,
+    hash="00112233445566778899aabbccddeeff",
+    which=RowSet(2_000, "u4", "BQAAAAcAAADPBwAA0AcAAA=="),
+    sample=(SampleRow(5, 1_795_354_000_000, {"country": "[email]", "amount": 12.5, "segment": None}),),
+    again=1_044,
+)
+AGAIN = Again(1_007, "too_old", RowSet(12, "bits", "BQg="), backfill=True, copy=1_044)
 STATE = (
     "sg.ap.events.v1",
     3,
@@ -181,6 +196,8 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "distinct.json": lambda: encode(DISTINCT),
     "ledger.json": LEDGER.encode,
     "dead.json": DEAD.encode,
+    "dead_rows.json": DEAD_ROWS.encode,
+    "again.json": AGAIN.encode,
     "state.json": lambda: encode_state(*STATE),
     "contract.json": CONTRACT.dump,
 }
@@ -242,6 +259,8 @@ def test_golden_rollups_and_distinct_hashes_are_read(name: str, message: RollupM
 def test_golden_accounts_are_read() -> None:
     assert decode_ledger(read("ledger.json")) == LEDGER
     assert decode_dead(read("dead.json")) == DEAD
+    assert decode_dead(read("dead_rows.json")) == DEAD_ROWS
+    assert decode_again(read("again.json"), 1_100) == AGAIN
     assert decode_state(read("state.json")) == STATE
 
 
