@@ -158,8 +158,8 @@ class Store:
             ]
             for d in letters
         ]  # fmt: skip
-        names = "region topic incarnation partition offset reason rows event detail at contract service size hash which sample again"
-        self._rows("dead", rows, names.split(), token)
+        names = "region topic incarnation partition offset reason rows event detail at contract service size hash which sample"
+        self._rows("dead", rows, [*names.split(), "again"], token)
 
     def _rows(self, name: str, rows: list[list[Any]], names: Sequence[str], token: str = "") -> None:
         if rows:
