@@ -9,7 +9,7 @@ from typing import Any, cast
 import click
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "contract": ("streamgauge.console.commands_contract:contract", "Check contracts, or propose one from a data file."),
+    "contract": ("streamgauge.console.commands_contract:contract", "Check and compare contracts, or propose one."),
     "demo": ("streamgauge.console.commands_dev:demo", "Watch a shop in three regions, with live charts."),
     "dev": ("streamgauge.console.commands_dev:dev", "Run everything on this machine, without a server."),
     "migrate": ("streamgauge.console.commands_sink:migrate", "Bring the store's tables and views up to date."),

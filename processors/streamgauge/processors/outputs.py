@@ -112,7 +112,7 @@ def outputs(
         min_window=min(windows, default=0),
         max_window=max(windows, default=0),
         sequence_gaps=min(findings.missing, INTEGER_LIMIT - 1),
-        sequence_repeats=findings.repeats,
+        sequence_repeats=findings.repeats + accumulator.repeats,
         sums=sums,
     )
     found.append(Output(LEDGER.name(place.region), 0, entry.encode()))

@@ -158,21 +158,13 @@ class Store:
         """Insert dead letters; a repeat is harmless."""
         rows = [
             [
-                d.region,
-                d.topic,
-                incarnation,
-                d.partition,
-                d.offset,
-                d.reason,
-                d.rows,
-                d.event,
-                d.detail,
-                _instant(d.at_ms / 1000),
+                d.region, d.topic, incarnation, d.partition, d.offset, d.reason, d.rows, d.event, d.detail,
+                _instant(d.at_ms / 1000), d.contract, d.service, d.size, d.hash, d.which_text(), d.sample_text(), d.again,
             ]
             for d in letters
-        ]
-        names = ["region", "topic", "incarnation", "partition", "offset", "reason", "rows", "event", "detail", "at"]
-        self._rows("dead", rows, names, token)
+        ]  # fmt: skip
+        names = "region topic incarnation partition offset reason rows event detail at contract service size hash which sample"
+        self._rows("dead", rows, [*names.split(), "again"], token)
 
     def _rows(self, name: str, rows: list[list[Any]], names: Sequence[str], token: str = "") -> None:
         if rows:
