@@ -10,6 +10,7 @@ import click
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "contract": ("streamgauge.console.commands_contract:contract", "Check and compare contracts, or propose one."),
+    "dead": ("streamgauge.console.commands_dead:dead", "Look at what was refused, and send it again."),
     "demo": ("streamgauge.console.commands_dev:demo", "Watch a shop in three regions, with live charts."),
     "dev": ("streamgauge.console.commands_dev:dev", "Run everything on this machine, without a server."),
     "migrate": ("streamgauge.console.commands_sink:migrate", "Bring the store's tables and views up to date."),
@@ -20,6 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Load a data file as events, with their own times.",
     ),
     "sink": ("streamgauge.console.commands_sink:sink", "Run a sink: store rollups exactly once."),
+    "tail": ("streamgauge.console.commands_tail:tail", "Follow what comes in, cleaned."),
     "topics": ("streamgauge.console.commands_topics:topics_command", "Create a region's topics, or say what differs."),
     "verify": ("streamgauge.console.commands_verify:verify", "Compare the ledger with every tier of the store."),
     "version": ("streamgauge.console.commands_version:version", "Show the versions of everything involved."),
