@@ -165,4 +165,4 @@ def show(findings: Sequence[Finding]) -> None:
         for one in fine:
             click.echo(f"     {one.area}: {one.where} {one.what}")
     bad = sum(one.bad for one in findings)
-    note(f"{bad} findings" if bad else "nothing is wrong")
+    note(f"{bad} warnings and errors" if bad else "nothing is wrong")

@@ -19,11 +19,15 @@ def diagnose(facts: Facts, wanted: Wanted, known: Sequence[Migration]) -> tuple[
 
 def _all(facts: Facts, wanted: Wanted, known: Sequence[Migration]) -> Iterator[Finding]:
     if facts.store is None:
-        yield error(STORE, "ClickHouse", facts.store_problem, "the other findings are of Kafka alone")
+        yield error(
+            STORE, "ClickHouse", facts.store_problem, "put it right and ask again: without it, only Kafka was looked at"
+        )
     else:
         yield from _of_store(facts.store, wanted, known)
     if facts.kafka is None:
-        yield error(KAFKA, "Kafka", facts.kafka_problem, "the other findings are of ClickHouse alone")
+        yield error(
+            KAFKA, "Kafka", facts.kafka_problem, "put it right and ask again: without it, only ClickHouse was looked at"
+        )
     else:
         yield from _of_kafka(facts.kafka, wanted)
     yield from doctor_groups.transactions(facts)
@@ -46,8 +50,8 @@ def _of_store(store: StoreFacts, wanted: Wanted, known: Sequence[Migration]) -> 
 def _of_kafka(kafka: KafkaFacts, wanted: Wanted) -> Iterator[Finding]:
     yield from doctor_topics.topics(kafka, wanted)
     yield from doctor_topics.brokers(kafka, wanted)
-    yield from doctor_server.clock(
-        kafka.clock, "Kafka", "brokers tell their time only with new messages, and none came while doctor looked"
-    )
+    silent = "brokers tell their time only with new messages, and none came while doctor looked"
+    why_not = "an in-process broker does not tell" if kafka.in_process else silent
+    yield from doctor_server.clock(kafka.clock, "Kafka", why_not)
     for what in kafka.unread:
         yield note(UNREAD, "Kafka", what)

@@ -33,7 +33,8 @@ def deduplication(facts: StoreFacts, wanted: Wanted) -> Iterator[Finding]:
         rate = facts.parts_per_second.get(found.name, 0.0)
         size, seconds, names = window(found, facts)
         shown = found.name if found.database == wanted.database else f"{found.database}.{found.name}"
-        if (told := _judged(found, shown, size, seconds, names, rate, wanted)) is not None:
+        ours = place[0] == wanted.database and place[1] in DEDUPLICATED_TABLES
+        if (told := _judged(found, shown, ours, size, seconds, names, rate, wanted)) is not None:
             yield told
         else:
             sizes.append(size)
@@ -76,6 +77,7 @@ def _cover_s(size: int, seconds: int | None, rate: float) -> float:
 def _judged(
     found: Table,
     shown: str,
+    ours: bool,
     size: int,
     seconds: int | None,
     names: tuple[str, str | None],
@@ -90,7 +92,8 @@ def _judged(
     sql = f"ALTER TABLE {table(found.database, found.name)} MODIFY SETTING {', '.join(changes)}"
     cover = _cover_s(size, seconds, rate)
     if size == 0 or seconds == 0:
-        return error(
+        # our own numbers stay right when somebody else's table counts twice
+        return (error if ours else warning)(
             AREA, shown, "remembers no parts: a block that is inserted again counts twice there", "set its window", sql
         )
     if cover < outage_s:
@@ -106,7 +109,7 @@ def _judged(
             "enlarge its window, or give doctor a shorter --outage",
             sql,
         )
-    if size < DEDUPLICATION_WINDOW and found.database == wanted.database:
+    if ours and size < DEDUPLICATION_WINDOW:
         return warning(
             AREA, shown, f"remembers {size:,} parts, not the usual {DEDUPLICATION_WINDOW:,}", "enlarge its window", sql
         )
