@@ -46,6 +46,11 @@ from streamgauge.schemas.errors import ContractError
 from streamgauge.schemas.topics import CONTRACTS, RAW_TOPICS, STORED_TOPICS, TOPICS
 
 ANSWER_S: Final = 10.0
+LEADER_S: Final = 3.0
+MOVED: Final = frozenset(
+    {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
+)
+"""What a broker answers while partitions get, or change, their leader."""
 TOPIC_SETTINGS: Final = frozenset(
     {
         "cleanup.policy",
@@ -111,7 +116,8 @@ class KafkaReader:
         if not in_process:
             topics = self._described(topics)
             config = self._broker_config(brokers)
-        keys = [(one.name, part.partition) for one in topics for part in one.partitions]
+        # nobody answers for a partition without a leader, and that takes long
+        keys = [(one.name, part.partition) for one in topics for part in one.partitions if part.leader >= 0]
         stamped = {one.name for one in topics if (one.config or {}).get("message.timestamp.type") == "LogAppendTime"}
         looked_ms, newest = _now_ms(), self._newest([key for key in keys if key[0] in stamped])
         before, positions = self._logs(keys), self._positions(keys)
@@ -202,24 +208,39 @@ class KafkaReader:
         return {name: str(one.value) for name, one in described.configs.items() if name in names}
 
     def _offsets(self, keys: Iterable[Key], spec: Any, isolation: IsolationLevel) -> dict[Key, Any]:
-        wanted = {TopicPartition(*key): spec for key in keys}
-        if not wanted:
-            return {}
+        """Answers by partition. A topic that is a second old has no leader that knows it, so those are asked again."""
         found: dict[Key, Any] = {}
+        left = set(keys)
+        deadline = time.monotonic() + LEADER_S
+        while left:
+            refusals = self._ask_offsets(left, spec, isolation, found)
+            left = {key for key, error in refusals.items() if _code(error) in MOVED}
+            if not left or time.monotonic() > deadline:
+                for (topic, partition), error in refusals.items():
+                    self._refused(f"offsets of {topic}/{partition}", error)
+                break
+            time.sleep(RETRY_S)
+        return found
+
+    def _ask_offsets(
+        self, keys: set[Key], spec: Any, isolation: IsolationLevel, found: dict[Key, Any]
+    ) -> dict[Key, Exception]:
         try:
             asked = cast(
                 "dict[TopicPartition, Future[Any]]",
-                self._admin.list_offsets(wanted, isolation_level=isolation, request_timeout=ANSWER_S),  # pyright: ignore[reportUnknownMemberType]  # Future without its type
+                self._admin.list_offsets(  # pyright: ignore[reportUnknownMemberType]  # Future without its type
+                    {TopicPartition(*key): spec for key in keys}, isolation_level=isolation, request_timeout=ANSWER_S
+                ),
             )
         except KafkaException as error:
-            self._refused("offsets", error)
-            return {}
+            return dict.fromkeys(keys, error)
+        refusals: dict[Key, Exception] = {}
         for place, answer in asked.items():
             try:
                 found[place.topic, place.partition] = answer.result(ANSWER_S + 5)
             except (KafkaException, TimeoutError) as error:
-                self._refused(f"offsets of {place.topic}/{place.partition}", error)
-        return found
+                refusals[place.topic, place.partition] = error
+        return refusals
 
     def _logs(self, keys: list[Key]) -> list[Log]:
         start = self._offsets(keys, _EARLIEST(), IsolationLevel.READ_UNCOMMITTED)
@@ -373,6 +394,11 @@ class KafkaReader:
     def _refused(self, what: str, error: Exception) -> None:
         said = error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else type(error).__name__
         self._unread.append(f"{what} cannot be read: {said}")
+
+
+def _code(error: Exception) -> int | None:
+    said = error.args[0] if error.args else None
+    return said.code() if isinstance(said, KafkaError) else None
 
 
 def _now_ms() -> int:
