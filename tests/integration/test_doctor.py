@@ -86,10 +86,10 @@ class Region:
     def __init__(self, bootstrap: str, name: str) -> None:
         self.name = name
         self.bootstrap = bootstrap
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.admin: Any = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})  # its futures have no types
         ensure_topics(self.admin, name)
         roles = {"worker": f"sg-{name}-process", "sink": f"sg-{name}-sink"}
-        self.reader = KafkaReader({"bootstrap.servers": bootstrap}, bootstrap, name, roles)
+        self.reader = KafkaReader({"bootstrap.servers": bootstrap, "log_level": 0}, bootstrap, name, roles)
 
     def read(self, during: Any = None) -> KafkaFacts:
         """Facts, with something done between the two looks."""
@@ -153,7 +153,7 @@ def test_a_healthy_region_has_no_warning_and_a_spoilt_one_has_each(deployment: D
         deployment.rows(statement)
     assert deployment.end("sink") == 0
     sink = f"sg-{deployment.region}-sink"
-    admin = AdminClient({"bootstrap.servers": deployment.environ["STREAMGAUGE_BROKERS"]})
+    admin: Any = AdminClient({"bootstrap.servers": deployment.environ["STREAMGAUGE_BROKERS"]})
     settled(admin.delete_consumer_groups([sink]))
     found = deployment.run("doctor", "--json", "--apart", "500ms")
     spoilt = json.loads(found.stdout)
