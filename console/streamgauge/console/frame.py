@@ -13,6 +13,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "dead": ("streamgauge.console.commands_dead:dead", "Look at what was refused, and send it again."),
     "demo": ("streamgauge.console.commands_dev:demo", "Watch a shop in three regions, with live charts."),
     "dev": ("streamgauge.console.commands_dev:dev", "Run everything on this machine, without a server."),
+    "doctor": ("streamgauge.console.commands_doctor:doctor", "Say what is wrong in a region, with remedies."),
     "migrate": ("streamgauge.console.commands_sink:migrate", "Bring the store's tables and views up to date."),
     "process": ("streamgauge.console.commands_process:process", "Run a worker: scrub and roll up."),
     "query": ("streamgauge.console.commands_query:query", "Ask the store in SQL."),
