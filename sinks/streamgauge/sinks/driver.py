@@ -6,24 +6,28 @@ Nothing here waits: `advance` takes what is ready and returns. One thread calls 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
 from streamgauge.sinks.blocks import BlockPolicy
+from streamgauge.sinks.decisions import Read
 from streamgauge.sinks.insertion import (
+    Answer,
+    AskStore,
     CommitDone,
     CommitIntent,
     InsertTable,
     Operation,
     Outcome,
     RetryPolicy,
+    Run,
     Wait,
     store_range,
 )
-from streamgauge.sinks.partition import Decoded, Partition
+from streamgauge.sinks.partition import Cut, Decoded, Partition
 from streamgauge.sinks.ranges import Range
 
 log = logging.getLogger("streamgauge.sinks")
@@ -33,7 +37,9 @@ Key = tuple[str, int]
 Commit = CommitIntent | CommitDone
 Inserts = Mapping[str, Callable[[str], Outcome]]
 """The inserts of a block by table, in their order. Each takes the token, and answers instead of raising."""
-Steps = Callable[[Range, tuple[str, ...], RetryPolicy], Generator[Operation, Outcome, bool]]
+Ask = Callable[[Range], Answer]
+"""Asks the store about a range; answers UNKNOWN instead of raising."""
+Steps = Callable[[Range, tuple[str, ...], RetryPolicy, Read], Run]
 
 FENCED_PAUSE_S = 1.0
 
@@ -52,9 +58,9 @@ class Running:
 
     block: Range
     inserts: Inserts
-    steps: Generator[Operation, Outcome, bool]
+    steps: Run
     step: Operation
-    answer: Future[Outcome] | None = None
+    answer: Future[Answer] | None = None
     wait_until: float | None = None
 
 
@@ -71,25 +77,29 @@ class Owned:
 class Driver:
     """One block at a time per partition, in offset order; while it is inserted, the next one is built if it is full.
 
-    `prepare` builds the inserts of a block in a thread of `submit`, where the inserts run too; `commit` answers at once,
-    in the order it was asked.
+    `prepare` builds the inserts of a block in a thread of `submit`, where the inserts and `ask` run too; `commit` answers
+    at once, in the order it was asked. `wall_ms` is the time of the day, for what is written down.
     """
 
     def __init__(
         self,
         policy: BlockPolicy,
         prepare: Callable[[Range, list[Decoded]], Inserts],
+        ask: Ask,
         commit: Callable[[Sequence[Commit]], Sequence[Outcome]],
         submit: Submit,
         monotonic: Callable[[], float],
+        wall_ms: Callable[[], int],
         retry: RetryPolicy | None = None,
         steps: Steps = store_range,
     ) -> None:
         self._policy = policy
         self._prepare = prepare
+        self._ask = ask
         self._commit = commit
         self._submit = submit
         self._monotonic = monotonic
+        self._wall_ms = wall_ms
         self.retry = retry or RetryPolicy()
         self._steps = steps
         self._owned: dict[Key, Owned] = {}
@@ -138,7 +148,7 @@ class Driver:
     def advance(self, flush: bool = False, begin: bool = True) -> None:
         """Carry every block one step further; without `begin`, begun ones only. Commits of all partitions go together.
 
-        Raises what `prepare` and `commit` do.
+        Raises what `prepare`, `commit` and the steps do.
         """
         for owned in self._owned.values():
             if begin:
@@ -158,14 +168,21 @@ class Driver:
             owned.running, owned.preparing = owned.preparing.result(), None
         if owned.preparing is not None or self._monotonic() < owned.rest_until:
             return
-        found = owned.partition.take(self._policy, self._now_ms(), flush)
-        if found is not None:
-            owned.preparing = self._submit(lambda: self._started(*found))
+        cut = owned.partition.take(self._policy, self._now_ms(), flush, self._wall_ms())
+        if cut is not None:
+            owned.preparing = self._submit(lambda: self._started(cut))
 
-    def _started(self, block: Range, messages: list[Decoded]) -> Running:
-        inserts = self._prepare(block, messages)
-        steps = self._steps(block, tuple(inserts), self.retry)
-        return Running(block, inserts, steps, next(steps))
+    def _started(self, cut: Cut) -> Running:
+        if cut.read is Read.OTHER:
+            log.warning(
+                "%s: offsets %d-%d hold other messages than when the block was begun",
+                cut.block.place,
+                cut.block.start,
+                cut.block.end,
+            )
+        inserts = self._prepare(cut.block, cut.messages)
+        steps = self._steps(cut.block, tuple(inserts), self.retry, cut.read)
+        return Running(cut.block, inserts, steps, next(steps))
 
     def _progress(self, owned: Owned) -> None:
         """Steps that need no commit, as far as they go now: start an insert, take its answer, or wait."""
@@ -178,9 +195,9 @@ class Driver:
                     return
                 running.wait_until = None
                 self._send(owned, running, Outcome.DONE)
-            elif isinstance(step, InsertTable):
+            elif isinstance(step, InsertTable | AskStore):
                 if running.answer is None:
-                    running.answer = self._submit(partial(running.inserts[step.table], step.token))
+                    running.answer = self._submit(self._work(running, step))
                 if not running.answer.done():
                     return
                 outcome, running.answer = running.answer.result(), None
@@ -188,7 +205,12 @@ class Driver:
             else:
                 return
 
-    def _send(self, owned: Owned, running: Running, outcome: Outcome) -> None:
+    def _work(self, running: Running, step: InsertTable | AskStore) -> Callable[[], Answer]:
+        if isinstance(step, AskStore):
+            return partial(self._ask, step.pending)
+        return partial(running.inserts[step.table], step.token)
+
+    def _send(self, owned: Owned, running: Running, outcome: Answer) -> None:
         try:
             running.step = running.steps.send(outcome)
         except StopIteration as end:

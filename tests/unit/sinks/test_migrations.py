@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from streamgauge.schemas.windows import DAY_MS
@@ -21,8 +23,11 @@ def test_shipped_migrations_destroy_nothing_and_can_be_taken_back() -> None:
     for one in shipped():
         up, down = (list(statements(script, "db")) for script in (one.up, one.down))
         assert not any(map(is_dangerous, up)), one.name
-        created = {line.split(" EXISTS ")[1].split()[0] for line in up}
-        dropped = {line.split(" EXISTS ")[1].split()[0] for line in down}
+        created, dropped = (
+            sorted(re.findall(r"(?:EXISTS|ALTER TABLE(?= \S+ MODIFY)) ([^\s,;]+)", "\n".join(script)))
+            for script in (up, down)
+        )
+        assert created
         assert created == dropped, one.name
 
 
