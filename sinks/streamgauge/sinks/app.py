@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from streamgauge.schemas.contract_topic import ContractFeed
 from streamgauge.schemas.contracts import load_contracts
 from streamgauge.schemas.errors import BrokerUnavailable
-from streamgauge.schemas.topics import DISTINCT, ROLLUPS, STORED_TOPICS
+from streamgauge.schemas.topics import STORED_TOPICS
 from streamgauge.sinks.catalog import Catalog
 from streamgauge.sinks.commits import answer_of, offset_of
 from streamgauge.sinks.ddl import table
@@ -34,7 +34,7 @@ from streamgauge.sinks.insertion import Answer, CommitIntent, Outcome, RetryPoli
 from streamgauge.sinks.partition import Partition
 from streamgauge.sinks.ranges import Committed, GroupSays, Place, Range, read_commit
 from streamgauge.sinks.settings import SinkSettings
-from streamgauge.sinks.standing import Standing
+from streamgauge.sinks.standing import COUNTED_KINDS, Standing
 from streamgauge.sinks.store import MISSING, Store, StoreError, code_of, error_text, outcome_of
 from streamgauge.sinks.threads import Threads
 from streamgauge.sinks.writer import Writer
@@ -45,7 +45,6 @@ IDLE_TURN_S, BUSY_TURN_S = 0.05, 0.005
 FINISH_S = 5.0
 TABLES_PAUSE_S = 5.0
 ASSIGN_S = 60.0
-COUNTED = frozenset({ROLLUPS.kind, DISTINCT.kind})
 
 
 def wall_ms() -> int:
@@ -222,7 +221,7 @@ class Sink:
             raise KafkaException(found.error)
         place = self._place(found)
         says = read_commit(place, found.offset, found.metadata)
-        if self._topics[found.topic].kind not in COUNTED:
+        if self._topics[found.topic].kind not in COUNTED_KINDS:
             view = FORGIVING
         else:
             try:
@@ -235,7 +234,7 @@ class Sink:
 
     def _ask(self, pending: Range) -> Answer:
         """What the store says of a range, or that it does not answer."""
-        if self._topics[pending.place.topic].kind not in COUNTED:
+        if self._topics[pending.place.topic].kind not in COUNTED_KINDS:
             return FORGIVING
         try:
             return self._standing.of_range(pending, wall_ms())

@@ -115,6 +115,8 @@ def at_start(committed: Committed, found: InStore) -> Decision:
             return _unless_twice(found) or Decision(Act.START)
         case Committed.PENDING:
             return _unless_cut(found) or Decision(Act.AGAIN)
+        case Committed.ASKED:
+            return Decision(Act.AGAIN)
         case Committed.UNKNOWN_FORMAT:
             if found is InStore.SAME:
                 return Decision(Act.COMMIT)
@@ -132,8 +134,8 @@ def when_read(read: Read, found: InStore, covered: bool) -> Decision:
             return Decision(Act.IGNORE)
         case Read.RECREATED:
             return Decision(Act.STOP, Why.ANEW)
-        case Read.ASKED:
-            return Decision(Act.AGAIN)
+        case Read.ASKED:  # the range is as old as the asking
+            return _if_covered(covered)
         case Read.GAP | Read.GONE:
             if found is InStore.SAME:
                 return Decision(Act.COMMIT)
@@ -148,6 +150,14 @@ def when_read(read: Read, found: InStore, covered: bool) -> Decision:
             if found is InStore.SAME and not covered:
                 return Decision(Act.COMMIT)
             return _unless_cut(found) or _if_covered(covered)
+
+
+def in_all(says: GroupSays, view: StoreView) -> Decision:
+    """What a sink would do that is started now, if the topic still has the messages."""
+    decision = at_start(says.kind, view.found)
+    if decision.act is not Act.AGAIN:
+        return decision
+    return when_read(Read.ASKED if says.kind is Committed.ASKED else Read.SAME, view.found, view.covered)
 
 
 def _unless_twice(found: InStore) -> Decision | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -33,6 +32,7 @@ from streamgauge.sinks.ranges import Range
 log = logging.getLogger("streamgauge.sinks")
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Key = tuple[str, int]
 Commit = CommitIntent | CommitDone
 Inserts = Mapping[str, Callable[[str], Outcome]]
@@ -44,11 +44,23 @@ Steps = Callable[[Range, tuple[str, ...], RetryPolicy, Read], Run]
 FENCED_PAUSE_S = 1.0
 
 
+class Promised(Protocol[T_co]):
+    """What another thread returns or raises: a future, as far as it is used here."""
+
+    def done(self) -> bool:
+        """Whether it is there."""
+        ...
+
+    def result(self) -> T_co:
+        """What it is, once it is there."""
+        ...
+
+
 class Submit(Protocol):
     """Has work done by another thread."""
 
-    def __call__(self, work: Callable[[], T], /) -> Future[T]:
-        """The future of what `work` returns."""
+    def __call__(self, work: Callable[[], T], /) -> Promised[T]:
+        """What `work` will return."""
         ...
 
 
@@ -60,7 +72,7 @@ class Running:
     inserts: Inserts
     steps: Run
     step: Operation
-    answer: Future[Answer] | None = None
+    answer: Promised[Answer] | None = None
     wait_until: float | None = None
 
 
@@ -70,7 +82,7 @@ class Owned:
 
     partition: Partition
     running: Running | None = None
-    preparing: Future[Running] | None = None
+    preparing: Promised[Running] | None = None
     rest_until: float = 0.0
 
 
@@ -150,12 +162,15 @@ class Driver:
 
         Raises what `prepare`, `commit` and the steps do.
         """
+        now = self._monotonic()
+        due: list[tuple[Owned, Running, Commit]] = []
         for owned in self._owned.values():
             if begin:
-                self._begin(owned, flush)
-            self._progress(owned)
-        running = [(one, one.running) for one in self._owned.values() if one.running is not None]
-        due = [(one, run, run.step) for one, run in running if isinstance(run.step, CommitIntent | CommitDone)]
+                self._begin(owned, flush, now)
+            if owned.running is not None:
+                self._progress(owned, now)
+            if (run := owned.running) is not None and isinstance(run.step, CommitIntent | CommitDone):
+                due.append((owned, run, run.step))
         if due:
             for (owned, run, _), outcome in zip(due, self._commit([step for _, _, step in due]), strict=True):
                 self._send(owned, run, outcome)
@@ -163,12 +178,12 @@ class Driver:
     def _now_ms(self) -> int:
         return int(self._monotonic() * 1000)
 
-    def _begin(self, owned: Owned, flush: bool) -> None:
+    def _begin(self, owned: Owned, flush: bool, now: float) -> None:
         if owned.running is None and owned.preparing is not None and owned.preparing.done():
             owned.running, owned.preparing = owned.preparing.result(), None
-        if owned.preparing is not None or self._monotonic() < owned.rest_until:
+        if owned.preparing is not None or now < owned.rest_until:
             return
-        cut = owned.partition.take(self._policy, self._now_ms(), flush, self._wall_ms())
+        cut = owned.partition.take(self._policy, int(now * 1000), flush, self._wall_ms())
         if cut is not None:
             owned.preparing = self._submit(lambda: self._started(cut))
 
@@ -184,14 +199,14 @@ class Driver:
         steps = self._steps(cut.block, tuple(inserts), self.retry, cut.read)
         return Running(cut.block, inserts, steps, next(steps))
 
-    def _progress(self, owned: Owned) -> None:
+    def _progress(self, owned: Owned, now: float) -> None:
         """Steps that need no commit, as far as they go now: start an insert, take its answer, or wait."""
         while (running := owned.running) is not None:
             step = running.step
             if isinstance(step, Wait):
                 if running.wait_until is None:
-                    running.wait_until = self._monotonic() + step.seconds
-                if self._monotonic() < running.wait_until:
+                    running.wait_until = now + step.seconds
+                if now < running.wait_until:
                     return
                 running.wait_until = None
                 self._send(owned, running, Outcome.DONE)

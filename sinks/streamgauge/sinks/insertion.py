@@ -84,29 +84,35 @@ def store_range(pending: Range, tables: tuple[str, ...], policy: RetryPolicy, re
     """
     if not (yield from _commit(CommitIntent(pending), policy)):
         return False
-    if read is not Read.NEW and (yield from _decided(pending, read, policy)) is Act.COMMIT:
-        return (yield from _commit(CommitDone(pending), policy))
+    act = Act.AGAIN
+    if read is not Read.NEW and (act := (yield from _decided(pending, read, policy))) is Act.IGNORE:
+        return False
     again = Read.ASKED if read is Read.ASKED else Read.SAME
     for table in tables:
         attempt = 0
-        while (outcome := (yield InsertTable(table, pending.token))) is not Outcome.DONE:
+        while not (act is Act.COMMIT and table in COUNTED_TABLES):
+            outcome = yield InsertTable(table, pending.token)
+            if outcome is Outcome.DONE:
+                break
             attempt += 1
             yield Wait(policy.pause(attempt, outcome))  # same block, same token: never skipped, never split
-            if table in COUNTED_TABLES and (yield from _decided(pending, again, policy)) is Act.COMMIT:
-                break
+            if table in COUNTED_TABLES and (act := (yield from _decided(pending, again, policy))) is Act.IGNORE:
+                return False
     return (yield from _commit(CommitDone(pending), policy))
 
 
 def _decided(pending: Range, read: Read, policy: RetryPolicy) -> Generator[Operation, Answer, Act]:
-    """Whether to insert or only to commit; raises when it is to stop."""
+    """AGAIN, COMMIT, or IGNORE when fenced; raises when it is to stop."""
     attempt = 0
     while not isinstance(view := (yield AskStore(pending)), StoreView):
         attempt += 1
         yield Wait(policy.pause(attempt, view))
     decision = when_read(read, view.found, view.covered)
-    if decision.why is not None:
-        raise stop_for(decision.why, pending, view)
-    return decision.act
+    if decision.why is None:
+        return decision.act
+    if not (yield from _commit(CommitIntent(pending), policy)):
+        return Act.IGNORE  # it was frozen, and what it saw is its successor's work
+    raise stop_for(decision.why, pending, view)
 
 
 def _commit(step: CommitIntent | CommitDone, policy: RetryPolicy) -> Run:

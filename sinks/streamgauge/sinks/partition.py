@@ -112,11 +112,15 @@ class Partition:
         """Take a delivered message. Offsets that were stored, or delivered already, are ignored."""
         if offset < self.start or (self._waiting and offset <= self._waiting[-1].offset):
             return
-        one = decode_stored(self.kind, self.place, offset, value, instant_ms)
+        one = self.decoded(offset, value, instant_ms)
         if not self._waiting:
             self.since_ms = now_ms
         self._waiting.append(one)
         self.memory += one.memory
+
+    def decoded(self, offset: int, value: bytes, instant_ms: int) -> Buffered:
+        """A delivered message; see `decode_stored`."""
+        return decode_stored(self.kind, self.place, offset, value, instant_ms)
 
     def take(self, policy: BlockPolicy, now_ms: int, flush: bool = False, written_ms: int = 0) -> Cut | None:
         """The next block if it is due: full, or waited for long enough, or `flush`. Behind another that is taken and not
@@ -124,6 +128,8 @@ class Partition:
 
         A new block is written down as of `written_ms`, the time of the day.
         """
+        if not self._waiting and not self.unread:
+            return None
         if self.recovering is not None:
             return None if self._taken or self.starving else self._recovered(self.recovering)
         first = self._first()
@@ -143,7 +149,7 @@ class Partition:
         return self._take(block, found, Read.NEW)
 
     def _first(self) -> int:
-        return sum(count for _, count in self._taken)
+        return sum([count for _, count in self._taken]) if self._taken else 0
 
     def _take(self, block: Range, found: list[Buffered], read: Read) -> Cut:
         self._taken.append((block, len(found)))

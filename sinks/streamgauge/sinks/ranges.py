@@ -80,6 +80,7 @@ class Committed(Enum):
     BY_HAND = "an offset that was set by hand"
     STORED = "stored up to here"
     PENDING = "a range is pending"
+    ASKED = "a range that a person wants inserted again"
     MOVED = "a range is pending, and the offset is not its start"
     FOREIGN = "metadata of another program"
     OTHER_LIFE = "an offset of another life of the topic"
@@ -113,5 +114,7 @@ def read_commit(place: Place, offset: int, metadata: str | None) -> GroupSays:
     pending = Range(place, int(start), int(end), int(block_format), content or "", int(written_ms or 0))
     if pending.start != offset or pending.end <= pending.start:
         return GroupSays(Committed.MOVED, offset, pending, life)
-    known = pending.block_format in KNOWN_FORMATS
-    return GroupSays(Committed.PENDING if known else Committed.UNKNOWN_FORMAT, offset, pending, life)
+    if pending.block_format not in KNOWN_FORMATS:
+        return GroupSays(Committed.UNKNOWN_FORMAT, offset, pending, life)
+    kind = Committed.ASKED if pending.content == ANY_CONTENT else Committed.PENDING
+    return GroupSays(kind, offset, pending, life)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from streamgauge.schemas.topics import DISTINCT, ROLLUPS
 from streamgauge.sinks.cover import PARTS_SETTING, SECONDS_SETTING, Window, smallest, window_of
 from streamgauge.sinks.ddl import DEDUPLICATED_TABLES, Client, table
 from streamgauge.sinks.decisions import InStore, StoredBlock, StoreView, in_store
 from streamgauge.sinks.ranges import Committed, GroupSays, Place, Range
+
+COUNTED_KINDS = frozenset({ROLLUPS.kind, DISTINCT.kind})
+"""Topics whose blocks count: rows of the others replace each other, and their blocks are not in `blocks`."""
 
 CLOCKS_DIFFER_MS = 60_000
 """Clocks of sinks may differ by so much."""

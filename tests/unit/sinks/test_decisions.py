@@ -19,6 +19,7 @@ from streamgauge.sinks.decisions import (
     Undecided,
     Why,
     at_start,
+    in_all,
     in_store,
     stop,
     when_read,
@@ -31,6 +32,7 @@ NOTHING          FIRST    ANEW          LOST      LOST      LOST      LOST      
 BY_HAND          START    START         START     TWICE     TWICE     TWICE     TWICE       TWICE
 STORED           START    START         START     TWICE     TWICE     TWICE     TWICE       TWICE
 PENDING          AGAIN    AGAIN         AGAIN     AGAIN     AGAIN     CUT       CUT         TWICE
+ASKED            AGAIN    AGAIN         AGAIN     AGAIN     AGAIN     AGAIN     AGAIN       AGAIN
 MOVED            MOVED    MOVED         MOVED     MOVED     MOVED     MOVED     MOVED       MOVED
 FOREIGN          FOREIGN  FOREIGN       FOREIGN   FOREIGN   FOREIGN   FOREIGN   FOREIGN     FOREIGN
 OTHER_LIFE       ANEW     ANEW          ANEW      ANEW      ANEW      ANEW      ANEW        ANEW
@@ -55,7 +57,7 @@ NEW              new      new           new       new       new       new       
 SAME             UNCOV    UNCOV         UNCOV     COMMIT    UNCOV     CUT       CUT         TWICE
 CONTAINS         UNCOV    UNCOV         UNCOV     COMMIT    UNCOV     CUT       CUT         TWICE
 OVERLAPS         WAIT     WAIT          WAIT      WAIT      WAIT      WAIT      WAIT        WAIT
-ASKED            AGAIN    AGAIN         AGAIN     AGAIN     AGAIN     AGAIN     AGAIN       AGAIN
+ASKED            UNCOV    UNCOV         UNCOV     UNCOV     UNCOV     UNCOV     UNCOV       UNCOV
 OTHER            UNCOV    UNCOV         UNCOV     COMMIT    CONTENT   CUT       CUT         TWICE
 GAP              GONE     GONE          GONE      COMMIT    GONE      CUT       CUT         TWICE
 GONE             GONE     GONE          GONE      COMMIT    GONE      CUT       CUT         TWICE
@@ -172,3 +174,14 @@ def test_stops_are_of_three_kinds_and_say_what_is_the_matter() -> None:
     for why, kind, text in kinds:
         with pytest.raises(kind, match=text):
             raise stop(why, PLACE, says, view)
+
+
+def test_what_a_sink_would_do_is_what_it_does_at_its_start_and_after_reading() -> None:
+    says = GroupSays(Committed.PENDING, 7, PENDING)
+    assert in_all(says, StoreView(InStore.BEHIND)) == Decision(Act.AGAIN)
+    assert in_all(says, StoreView(InStore.BEHIND, covered=False)) == Decision(Act.STOP, Why.UNCOVERED)
+    assert in_all(says, StoreView(InStore.PART)) == Decision(Act.STOP, Why.CUT)
+    asked = GroupSays(Committed.ASKED, 7, PENDING)
+    assert in_all(asked, StoreView(InStore.PART)) == Decision(Act.AGAIN)
+    assert in_all(asked, StoreView(InStore.PART, covered=False)) == Decision(Act.STOP, Why.UNCOVERED)
+    assert in_all(GroupSays(Committed.STORED, 7), StoreView(InStore.BEHIND, covered=False)) == Decision(Act.START)

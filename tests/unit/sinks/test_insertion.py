@@ -81,7 +81,7 @@ def test_points_are_tried_again_only_after_the_store_has_said_that_their_token_i
 
 def test_points_whose_token_may_be_forgotten_are_not_tried_again_it_stops() -> None:
     with pytest.raises(Undecided, match=r"inserting it again might count twice.*sink-offset --resolve"):
-        carried_out([DONE, DONE, UNKNOWN, DONE, FORGOTTEN])
+        carried_out([DONE, DONE, UNKNOWN, DONE, FORGOTTEN, DONE])
 
 
 def test_points_that_turn_out_to_be_in_are_not_inserted_again_when_their_token_may_be_forgotten() -> None:
@@ -94,21 +94,35 @@ def test_points_that_turn_out_to_be_in_are_not_inserted_again_when_their_token_m
 def test_a_range_that_was_begun_before_is_inserted_only_after_asking() -> None:
     assert carried_out([DONE, SAFE, DONE, DONE, DONE], Read.SAME) == ([INTENT, ASK, SERIES, POINTS, END], True)
     with pytest.raises(Undecided, match="might count twice"):
-        carried_out([DONE, FORGOTTEN], Read.CONTAINS)
+        carried_out([DONE, FORGOTTEN, DONE], Read.CONTAINS)
 
 
 def test_a_range_that_is_in_already_is_only_committed_when_its_messages_are_not_what_they_were() -> None:
     for read in (Read.OTHER, Read.GAP, Read.GONE):
-        assert carried_out([DONE, IN, DONE], read) == ([INTENT, ASK, END], True)
+        assert carried_out([DONE, IN, DONE, DONE], read) == ([INTENT, ASK, SERIES, END], True), (
+            "names replace each other"
+        )
     with pytest.raises(PositionLost, match="no longer there"):
-        carried_out([DONE, SAFE], Read.GAP)
+        carried_out([DONE, SAFE, DONE], Read.GAP)
     with pytest.raises(Undecided, match="other messages than the topic has now"):
-        carried_out([DONE, StoreView(InStore.HALF)], Read.OTHER)
+        carried_out([DONE, StoreView(InStore.HALF), DONE], Read.OTHER)
 
 
 def test_what_a_person_wants_inserted_again_is_inserted_again() -> None:
-    assert carried_out([DONE, FORGOTTEN, DONE, DONE], Read.ASKED)[0] == [INTENT, ASK, SERIES, POINTS, END]
-    assert carried_out([DONE, FORGOTTEN, DONE, UNKNOWN, DONE, FORGOTTEN], Read.ASKED)[0][-1] == POINTS
+    cut = StoreView(InStore.PART)
+    assert carried_out([DONE, cut, DONE, DONE], Read.ASKED)[0] == [INTENT, ASK, SERIES, POINTS, END]
+    assert carried_out([DONE, cut, DONE, UNKNOWN, DONE, cut], Read.ASKED)[0][-1] == POINTS
+    with pytest.raises(Undecided, match="might count twice"):
+        carried_out([DONE, cut, DONE, UNKNOWN, DONE, FORGOTTEN, DONE], Read.ASKED)
+
+
+def test_only_the_owner_stops_a_frozen_sink_that_sees_its_successors_blocks_is_fenced() -> None:
+    beyond = StoreView(InStore.BEYOND)
+    assert carried_out([DONE, beyond, UNKNOWN, DONE, FENCED], Read.SAME) == (
+        [INTENT, ASK, INTENT, Wait(0.25), INTENT],
+        False,
+    )
+    assert carried_out([DONE, DONE, UNKNOWN, DONE, beyond, FENCED])[1] is False
 
 
 def test_a_fenced_range_that_was_begun_before_asks_nothing() -> None:
