@@ -88,16 +88,21 @@ def store_range(pending: Range, tables: tuple[str, ...], policy: RetryPolicy, re
     if read is not Read.NEW and (act := (yield from _decided(pending, read, policy))) is Act.IGNORE:
         return False
     again = Read.ASKED if read is Read.ASKED else Read.SAME
+    safe = True  # it was never sent, or the store was asked just now
     for table in tables:
         attempt = 0
         while not (act is Act.COMMIT and table in COUNTED_TABLES):
+            if table in COUNTED_TABLES and not safe:
+                act, safe = (yield from _decided(pending, again, policy)), True
+                if act is Act.IGNORE:
+                    return False
+                continue
             outcome = yield InsertTable(table, pending.token)
             if outcome is Outcome.DONE:
                 break
             attempt += 1
             yield Wait(policy.pause(attempt, outcome))  # same block, same token: never skipped, never split
-            if table in COUNTED_TABLES and (act := (yield from _decided(pending, again, policy))) is Act.IGNORE:
-                return False
+            safe = read is Read.NEW and table not in COUNTED_TABLES
     return (yield from _commit(CommitDone(pending), policy))
 
 

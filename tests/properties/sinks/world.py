@@ -240,6 +240,7 @@ class Sink:
         self.world = world
         self.number = number
         self.generation = 0
+        self.seen = world.store.parts
         self.positions: dict[int, int] = {}
         self.tasks: list[tuple[Callable[[], Any], Promise[Any], int]] = []
         self.driver = world.driver(
@@ -342,7 +343,10 @@ class Sink:
 
 
 class World:
-    """Everything, moved by the dice of one seed. `run` raises AssertionError when a promise is broken."""
+    """Everything, moved by the dice of one seed. `run` raises AssertionError when a promise is broken.
+
+    `window`: how many tokens tables know. `dark`: nothing is known of any insert of the first partition until all is calm.
+    """
 
     def __init__(
         self,
@@ -356,6 +360,7 @@ class World:
         window: int = FOREVER,
         trouble: float = 0.01,
         partitions: int = 3,
+        dark: bool = False,
     ) -> None:
         self.dice = Dice(seed)
         self.steps = steps
@@ -368,6 +373,7 @@ class World:
         self.now = 0.0
         self.calm = False
         self.trouble = trouble
+        self.dark = PLACES[0] if dark else None
         self.places = PLACES[:partitions]
         self.logs = [Log() for _ in self.places]
         self.store = Store(window)
@@ -397,6 +403,8 @@ class World:
         assert self.store.content.setdefault(token, found) == found, f"{token} comes with other content"
         row = Row(block, offsets, int(self.now * 1_000))
         fate = self.fate("all", FATES)
+        if fate == "all" and block.place is self.dark and not self.calm:
+            fate = "lost"
         if fate in {"all", "all unseen"}:
             self.store.take(row)
         elif fate == "some":
@@ -424,7 +432,8 @@ class World:
 
     def _stale(self, sink: Sink) -> bool:
         """Silent for longer than the world may be."""
-        return bool(sink.tasks) and self.store.parts - sink.tasks[0][2] > self.patience
+        since = min(sink.seen, sink.tasks[0][2]) if sink.tasks else sink.seen
+        return self.store.parts - since > self.patience
 
     def _gone(self, sink: Sink) -> None:
         self.sinks.remove(sink)
@@ -444,6 +453,7 @@ class World:
         if self._stale(sink):
             self._gone(sink)
             return
+        sink.seen = self.store.parts
         roll = self.dice.random
         for move in (self._poll, self._advance, Sink.work, self._advance, Sink.work, self._pass_time):
             if roll() < 0.8:

@@ -199,7 +199,7 @@ def test_a_range_that_is_in_already_is_committed_without_an_insert_and_the_next_
     bench = Bench()
     place = Place("eu", TOPIC, "life", 0)
     bench.driver.own(A, Partition(place, DEAD.kind, 0, Range(place, 0, 2), unread=True))
-    bench.view = StoreView(InStore.SAME)
+    bench.view, bench.table = StoreView(InStore.SAME), "rollups_landing"
     bench.offer(A, 2)
     bench.turns(flush=True)
     bench.turns(flush=True)

@@ -79,6 +79,12 @@ def test_points_are_tried_again_only_after_the_store_has_said_that_their_token_i
     )
 
 
+def test_a_begun_range_asks_again_when_names_have_taken_their_time() -> None:
+    assert carried_out([DONE, SAFE, UNKNOWN, DONE, DONE, SAFE], Read.SAME)[0] == [
+        INTENT, ASK, SERIES, Wait(0.25), SERIES, ASK, POINTS,
+    ]  # fmt: skip
+
+
 def test_points_whose_token_may_be_forgotten_are_not_tried_again_it_stops() -> None:
     with pytest.raises(Undecided, match=r"inserting it again might count twice.*sink-offset --resolve"):
         carried_out([DONE, DONE, UNKNOWN, DONE, FORGOTTEN, DONE])
