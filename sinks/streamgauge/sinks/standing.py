@@ -44,7 +44,8 @@ _PARTS = (
 class Standing:
     """What the store says. Raises what its client raises."""
 
-    def __init__(self, client: Client, database: str) -> None:
+    def __init__(self, client: Client, database: str, clocks_differ_ms: int = CLOCKS_DIFFER_MS) -> None:
+        self._clocks_differ_ms = clocks_differ_ms
         self._client = client
         self._database = database
         self._blocks = table(database, "blocks")
@@ -84,7 +85,7 @@ class Standing:
         """Whether every table knows the token of a range, by what was written since the range was."""
         values: dict[str, Any]
         if pending.written_ms:
-            since, values = _SINCE_WRITTEN, {"age": max(now_ms - pending.written_ms, 0) + CLOCKS_DIFFER_MS}
+            since, values = _SINCE_WRITTEN, {"age": max(now_ms - pending.written_ms, 0) + self._clocks_differ_ms}
         else:  # format 1 says no time: after the block before it
             since, values = _SINCE_BEHIND % self._blocks, {**_bound(pending.place), "start": pending.start}
         ((parts, age_s),) = self._client.query_rows(_PARTS % (since, self._blocks), values)
