@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from streamgauge.console.doctor_facts import Facts, Group, KafkaFacts, Log, Position, Reached, Wanted
 from streamgauge.console.doctor_findings import Finding, error, note, ok, span, warning
 from streamgauge.console.doctor_topics import WORKER_TRANSACTION_MS
-from streamgauge.schemas.errors import StreamgaugeError
-from streamgauge.sinks.ranges import Place, parse_intent
+from streamgauge.sinks.decisions import FORGIVING, at_start, stop
+from streamgauge.sinks.ranges import Place, read_commit
 
 LAG, TRANSACTIONS = "lag", "transactions"
 LATE_MS = 30_000
@@ -152,11 +152,13 @@ class _Group:
         topic = self.topics.get(one.topic)
         if self.group.role != "sink" or topic is None or topic.id is None or one.offset is None:
             return None
-        try:
-            parse_intent(Place(self.wanted.region, one.topic, topic.id, one.partition), one.offset, one.metadata)
-        except StreamgaugeError as refusal:
-            return error(LAG, where, "a sink that starts here stops: its committed offset cannot be used", str(refusal))
-        return None
+        place = Place(self.wanted.region, one.topic, topic.id, one.partition)
+        says = read_commit(place, one.offset, one.metadata)
+        decision = at_start(says.kind, FORGIVING.found)
+        if decision.why is None:
+            return None
+        advice = str(stop(decision.why, place, says, FORGIVING))
+        return error(LAG, where, "a sink that starts here stops: its committed offset cannot be used", advice)
 
     def _lag(self, one: Position, log: Log | None, where: str) -> Iterator[Finding]:
         key = (one.topic, one.partition)

@@ -22,6 +22,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Load a data file as events, with their own times.",
     ),
     "sink": ("streamgauge.console.commands_sink:sink", "Run a sink: store rollups exactly once."),
+    "sink-offset": (
+        "streamgauge.console.commands_offsets:sink_offset",
+        "Show where sinks are, and say what a pending range is.",
+    ),
     "tail": ("streamgauge.console.commands_tail:tail", "Follow what comes in, cleaned."),
     "topics": ("streamgauge.console.commands_topics:topics_command", "Create a region's topics, or say what differs."),
     "verify": ("streamgauge.console.commands_verify:verify", "Compare the ledger with every tier of the store."),

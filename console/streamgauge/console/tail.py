@@ -77,10 +77,10 @@ class Seen:
         more = f" … ({len(self.names)})" if len(self.names) > SHOWN_METRICS else ""
         contract = f" {self.contract}{'' if self.known else ' (contract not known)'}" if self.kind == "events" else ""
         found = [f"{head}  {self.service or '-'}  {names}{more}{contract}  {self.rows:,} rows"]
-        for row in self.sample:
-            found.append(
-                f"    {instant_text(row.at_ms)}  {row.metric}{'  ' if row.metric else ''}{fields_text(row.fields)}"
-            )
+        found += [
+            f"    {instant_text(row.at_ms)}  {row.metric}{'  ' if row.metric else ''}{fields_text(row.fields)}"
+            for row in self.sample
+        ]
         return found
 
 
