@@ -71,7 +71,6 @@ def test_a_block_that_was_inserted_past_its_token_is_doubled(region: RolledUp) -
     entries = len(region.entries)
     for _ in range(2):  # the same points in two blocks; the ledger has them once
         region.take(transport.delivered, clock.wall_ns() // 1_000_000)
-        region.forget_sequences()
     ledger = f"`{region.database}`.ledger"
     region.store.command(
         f"ALTER TABLE {ledger} DELETE WHERE offset_from = {region.entries[entries + 1].start} SETTINGS mutations_sync = 2"

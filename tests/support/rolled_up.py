@@ -60,7 +60,6 @@ class RolledUp:
         self.contracts = {(one.name, one.version): one for one in contracts}
         self.entries: list[ledgers.LedgerEntry] = []
         self._offsets = count()
-        self._sequences: dict[str, Sequences] = {}
         self._tools = Tools(Scrubber(), DistinctHasher(b"0" * 32, REGION))
         migrate(self.store, Retention(), database)
         self._catalog = Catalog(self.store, lambda: self.contracts)
@@ -71,8 +70,7 @@ class RolledUp:
         accumulator = Accumulator(Place(REGION, "raw", 0), self._tools)
         first = self.entries[-1].end if self.entries else 0
         for offset, message in enumerate(messages, first):
-            # numbers count per topic, and a real partition belongs to one
-            accumulator.sequences = self._sequences.setdefault(message.topic, Sequences())
+            accumulator.sequences = Sequences()  # producers that are captured all have one name: nothing is a repeat
             accumulator.add(offset, message.value, self.contracts, now_ms, lambda _: False)
         policy = OutputPolicy(rollup_partitions=1, distinct_partitions=1)
         found, entry = outputs(accumulator, first, first + len(messages), SeriesIndex(), policy, now_ms)
@@ -91,10 +89,6 @@ class RolledUp:
         start = next(self._offsets)
         block = ranges.Range(ranges.Place(REGION, topic, "test", 0), start, start + 1)
         self.store.insert_block(rollup_insert(values, block), block.token)
-
-    def forget_sequences(self) -> None:
-        """Take a batch that comes again for a new one."""
-        self._sequences.clear()
 
     def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
         """Rows of a query."""
