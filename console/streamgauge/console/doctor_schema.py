@@ -131,7 +131,9 @@ def _alter(schema: Schema, name: str, rest: str) -> None:
             r"(ADD|MODIFY|DROP)\s+COLUMN\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?(.*)", action, re.IGNORECASE | re.DOTALL
         )
         if found is None:
-            if not _HARMLESS.match(action):
+            if key := re.match(r"MODIFY\s+ORDER\s+BY\s+(.*)", action, re.IGNORECASE | re.DOTALL):
+                schema.tables[name] = replace(schema.tables[name], sorting_key=key[1].strip())
+            elif not _HARMLESS.match(action):
                 schema.unclear.add(name)
             continue
         text = re.sub(r"\s+(?:AFTER\s+\S+|FIRST)\s*$", "", found[2], flags=re.IGNORECASE)

@@ -53,10 +53,11 @@ def test_a_table_is_read_with_its_columns_keys_and_engine() -> None:
 def test_later_migrations_change_what_earlier_ones_made() -> None:
     change = (
         "ALTER TABLE ${database}.t ADD COLUMN IF NOT EXISTS d Array(UInt8) AFTER a, DROP COLUMN b;\n"
-        "ALTER TABLE ${database}.t MODIFY COLUMN a UInt16;\n"
+        "ALTER TABLE ${database}.t MODIFY COLUMN a UInt16, MODIFY ORDER BY (a, b, d);\n"
         "ALTER TABLE ${database}.t MODIFY SETTING ttl_only_drop_parts = 0;\n"
     )
     schema = expected_schema([migration(1, MADE), migration(2, change)], "db")
+    assert schema.tables["t"].sorting_key == "(a, b, d)"
     assert {one.name: one.type for one in schema.tables["t"].columns} == {
         "a": "UInt16",
         "c": "DateTime",
