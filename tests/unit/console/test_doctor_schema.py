@@ -70,7 +70,7 @@ def test_a_dropped_table_is_not_expected_and_a_strange_statement_makes_a_table_u
     assert expected_schema([migration(1, MADE), migration(2, "DROP TABLE ${database}.t;\n")], "db").tables == {}
     strange = migration(2, "EXCHANGE TABLES ${database}.t AND ${database}.u;\n")
     assert expected_schema([migration(1, MADE), strange], "db").unclear == {"t", "u"}
-    moved = migration(2, "ALTER TABLE ${database}.t MODIFY ORDER BY (a, b, c);\n")
+    moved = migration(2, "ALTER TABLE ${database}.t MODIFY SAMPLE BY a;\n")
     assert expected_schema([migration(1, MADE), moved], "db").unclear == {"t"}
 
 

@@ -249,7 +249,8 @@ def test_migrations_that_are_missing_changed_or_newer_are_found() -> None:
     applied = dict(store.applied or {})
     last = max(applied)
     missing = only(bad_store(replace(store, applied={n: c for n, c in applied.items() if n != last})))
-    assert (missing.remedy, f"not applied: {shipped()[-1].number:04d}_{shipped()[-1].name}" in missing.what) == (
+    name = f"{shipped()[-1].number:04d}_{shipped()[-1].name}"
+    assert (missing.remedy, f"not applied: {name}" in missing.what) == ("streamgauge migrate", True)
         "streamgauge migrate",
         True,
     )
