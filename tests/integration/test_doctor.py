@@ -20,7 +20,7 @@ from confluent_kafka.admin._resource import ResourceType
 from streamgauge.console.doctor import diagnose
 from streamgauge.console.doctor_facts import Facts, KafkaFacts, Wanted
 from streamgauge.console.doctor_findings import Finding, Severity
-from streamgauge.console.doctor_kafka_reader import KafkaReader
+from streamgauge.console.doctor_kafka_reader import BROKER_SETTINGS, TOPIC_SETTINGS, KafkaReader
 from streamgauge.console.doctor_store_reader import StoreReader
 from streamgauge.console.topic_admin import ensure_topics
 from streamgauge.schemas.batches import MetricHead
@@ -101,6 +101,18 @@ class Region:
         assert facts.unread == ()
         findings = diagnose(Facts(time.time_ns() // 1_000_000, kafka=facts), wanted(self.name), shipped())
         return [one for one in findings if one.bad and one.area != "store" and "is running" not in one.what]
+
+    def commit(self, group: str, topic: Topic, offset: int) -> None:
+        """Set a group's offset of partition 0; a coordinator that is just chosen refuses it by partition."""
+        wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic.name(self.name), 0, offset)])
+        deadline = time.monotonic() + 20
+        while True:
+            (answer,) = self.admin.alter_consumer_group_offsets([wanted]).values()
+            (found,) = answer.result(20).topic_partitions
+            if found.error is None:
+                return
+            assert time.monotonic() < deadline, found.error
+            time.sleep(0.05)
 
     def produce(self, topic: Topic) -> None:
         producer = Producer({"bootstrap.servers": self.bootstrap, "log_level": 0})
@@ -240,21 +252,35 @@ def test_a_migration_that_was_not_applied_is_found(store: Store) -> None:
     assert [one.remedy for one in examined(store)] == ["streamgauge migrate"]
 
 
-def test_the_target_of_a_view_that_somebody_added_is_found(store: Store) -> None:
+def test_whatever_is_fed_by_our_tables_is_found_in_other_databases_too(store: Store) -> None:
     database = table(store.address.database, "x").partition(".")[0]
-    store.command(f"CREATE TABLE {database}.mine (metric String, n UInt64) ENGINE = MergeTree ORDER BY metric")
-    store.command(
-        f"CREATE MATERIALIZED VIEW {database}.mine_feed TO {database}.mine AS "
-        f"SELECT metric, count AS n FROM {database}.rollups_10s"
-    )
-    (found,) = examined(store)
-    assert (found.severity, found.area, found.where) == (Severity.WARNING, "deduplication", "mine")
-    store.command(found.sql)
-    assert examined(store) == []
+    other = f"other_{store.address.database}"
+    store.command(f"CREATE DATABASE {other}")
+    try:
+        for name, source in (("copy", f"{database}.rollups_10s"), ("deep", f"{other}.copy")):
+            store.command(
+                f"CREATE TABLE {other}.{name} (metric String, count UInt64) ENGINE = MergeTree ORDER BY metric"
+            )
+            query = f"SELECT metric, count FROM {source}"
+            store.command(f"CREATE MATERIALIZED VIEW {other}.{name}_feed TO {other}.{name} AS {query}")
+        found = examined(store)
+        assert {(one.severity, one.area) for one in found} == {(Severity.WARNING, "deduplication")}
+        assert [one.where for one in found] == [f"{other}.copy", f"{other}.deep"]
+        for one in found:
+            store.command(one.sql)
+        assert examined(store) == []
+    finally:
+        store.command(f"DROP DATABASE {other}")
 
 
 def test_topics_as_they_are_made_are_healthy(region: Region) -> None:
     assert region.examined() == []
+
+
+def test_of_the_brokers_settings_only_those_that_are_judged_are_read(region: Region) -> None:
+    facts = region.read()
+    assert set(facts.config or {}) == BROKER_SETTINGS
+    assert all(set(one.config or {}) == TOPIC_SETTINGS for one in facts.topics)
 
 
 def test_a_topic_that_was_altered_by_hand_is_found(region: Region) -> None:
@@ -309,9 +335,7 @@ def test_the_brokers_clock_is_measured_by_what_is_written_between_the_looks(regi
 def test_positions_are_told_apart_by_what_is_unread(region: Region) -> None:
     for _ in range(3):
         region.produce(LEDGER)
-    place = TopicPartition(LEDGER.name(region.name), 0, 2)
-    group = f"sg-{region.name}-sink"
-    settled(region.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [place])]))
+    region.commit(f"sg-{region.name}-sink", LEDGER, 2)
     facts = region.read()
     (sink,) = [one for one in facts.groups if one.role == "sink"]
     found = {(one.topic, one.partition): one for one in sink.after}
@@ -323,12 +347,23 @@ def test_positions_are_told_apart_by_what_is_unread(region: Region) -> None:
     assert (sink.state, sink.members) == ("empty", 0)
 
 
+def test_what_was_aborted_is_not_unread(region: Region) -> None:
+    producer = Producer({"bootstrap.servers": region.bootstrap, "transactional.id": region.name, "log_level": 0})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(ROLLUPS.name(region.name), b"x", partition=0)
+    producer.flush(20)
+    producer.abort_transaction(20)
+    (sink,) = [one for one in region.read().groups if one.role == "sink"]
+    (place,) = [one for one in sink.after if (one.topic, one.partition) == (ROLLUPS.name(region.name), 0)]
+    assert place.unread is False
+
+
 def test_an_offset_below_the_start_of_the_log_is_found(region: Region) -> None:
     for _ in range(3):
         region.produce(LEDGER)
     name = LEDGER.name(region.name)
-    group = ConsumerGroupTopicPartitions(f"sg-{region.name}-sink", [TopicPartition(name, 0, 0)])
-    settled(region.admin.alter_consumer_group_offsets([group]))
+    region.commit(f"sg-{region.name}-sink", LEDGER, 0)
     settled(region.admin.delete_records([TopicPartition(name, 0, 2)]))
     (found,) = region.examined()
     assert (found.severity, found.where) == (Severity.ERROR, f"sink {name}/0")

@@ -151,9 +151,10 @@ def test_one_of_both_is_reported_when_the_other_does_not_answer() -> None:
 
 
 def test_the_worst_stands_first() -> None:
-    kafka = with_topic(healthy_kafka(), METRICS, retention_bytes="1000")
-    found = diagnose(region(None, kafka), WANTED, shipped())
+    # transactions are looked at after topics
+    hanging = OpenTransaction("sg.eu.rollups.v1", 0, 95, NOW - 10 * MINUTE)
+    kafka = replace(with_topic(healthy_kafka(), METRICS, retention_bytes="1000"), open_transactions=(hanging,))
+    found = diagnose(region(healthy_store(), kafka), WANTED, shipped())
     order = [Severity.ERROR, Severity.WARNING, Severity.NOTE, Severity.OK]
     assert [order.index(one.severity) for one in found] == sorted(order.index(one.severity) for one in found)
-    assert found[0].severity is Severity.ERROR
-    assert found[1].severity is Severity.WARNING
+    assert [one.area for one in found[:2]] == ["transactions", "topics"]
