@@ -162,7 +162,8 @@ class Region:
 
     def set_offset(self, offset: int, metadata: str = "") -> None:
         """What kafka-consumer-groups --reset-offsets does, and with `metadata` what a sink does."""
-        wanted = ConsumerGroupTopicPartitions(
-            f"sg-{self.name}-sink", [TopicPartition(self.topic, 0, offset, metadata=metadata or None)]
-        )
+        one = TopicPartition(self.topic, 0, offset)
+        if metadata:
+            one = TopicPartition(self.topic, 0, offset, metadata=metadata)
+        wanted = ConsumerGroupTopicPartitions(f"sg-{self.name}-sink", [one])
         settled(self.admin.alter_consumer_group_offsets([wanted]))
