@@ -120,6 +120,9 @@ def test_blocks_that_name_no_life_count_until_others_do_and_never_for_an_offset_
     assert standing.of_offset(PLACE, 7).found is InStore.BEYOND
     assert standing.of_offset(PLACE, -1).found is InStore.BEYOND
     assert standing.of_offset(PLACE, 7, by_hand=True).found is InStore.OTHER_LIFE
+    embedded = Standing(store, store.address.database, unnamed=False)
+    assert embedded.of_offset(PLACE, 7).found is InStore.OTHER_LIFE
+    assert embedded.of_range(Range(PLACE, 7, 9), now_ms(store)).found is InStore.OTHER_LIFE
     put(store, Range(replace(PLACE, incarnation="next"), 0, 3))
     assert standing.of_offset(replace(PLACE, incarnation="next"), 3).found is InStore.BEHIND
     assert standing.of_range(Range(PLACE, 7, 9, block_format=1), now_ms(store)).found is InStore.SAME

@@ -42,9 +42,15 @@ _PARTS = (
 
 
 class Standing:
-    """What the store says. Raises what its client raises."""
+    """What the store says. Raises what its client raises.
 
-    def __init__(self, client: Client, database: str, clocks_differ_ms: int = CLOCKS_DIFFER_MS) -> None:
+    `unnamed`: blocks of format 1, which do not name the life of their topic, may be of this one.
+    """
+
+    def __init__(
+        self, client: Client, database: str, clocks_differ_ms: int = CLOCKS_DIFFER_MS, unnamed: bool = True
+    ) -> None:
+        self._unnamed = ("",) if unnamed else ()
         self._clocks_differ_ms = clocks_differ_ms
         self._client = client
         self._database = database
@@ -60,12 +66,12 @@ class Standing:
         """What there is beside a committed offset; a negative one is before everything. One that was set by hand may be of a
         new life of the topic: blocks of format 1, which name none, do not count then.
         """
-        return self._view(place, max(offset, 0), max(offset, 0), () if by_hand else ("",), ())
+        return self._view(place, max(offset, 0), max(offset, 0), () if by_hand else self._unnamed, ())
 
     def of_range(self, pending: Range, now_ms: int) -> StoreView:
         """What there is of a pending range, and whether all tables still know its token if it ever came."""
-        old = ("",) if pending.block_format == 1 else ()
-        view = self._view(pending.place, pending.start, pending.end, ("",), old)
+        old = self._unnamed if pending.block_format == 1 else ()
+        view = self._view(pending.place, pending.start, pending.end, self._unnamed, old)
         return StoreView(view.found, self.covers(pending, now_ms), view.until)
 
     def _view(self, place: Place, start: int, end: int, if_alone: Sequence[str], also: Sequence[str]) -> StoreView:
