@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 
+from tests.support.failing_worker import STEPS
 from tests.support.scene import SINKS, WORKERS, Scene
 
 
@@ -25,6 +28,75 @@ def kills(scene: Scene, rounds: int = 1) -> None:
             scene.kill(name)
             scene.start(name)
             scene.recovery(f"SIGKILL of {name}")
+
+
+def zombies(scene: Scene) -> None:
+    """SIGSTOP of a worker and a sink for longer than every timeout; others take over; then they go on where they were."""
+    scene.flow()
+    scene.until_stored(1)
+    for name in (scene.random.choice(WORKERS), scene.random.choice(SINKS)):
+        pause(scene, 0.2, 1.0)
+        scene.freeze(name)
+        time.sleep(scene.random.uniform(9, 12))  # it is the silence that is tested
+        scene.thaw(name)
+        scene.recovery(f"SIGSTOP of {name}")
+
+
+def failing_commits(scene: Scene) -> None:
+    """One commit in seven fails, at each step in turn, in workers that live and keep their partitions."""
+    with failing_workers(scene, every=7):
+        scene.flow()
+        scene.until(lambda: failures(scene) >= 2 * len(STEPS), 120, "commits fail at every step")
+        scene.pump.stop()
+
+
+def failing_commits_of_idle_partitions(scene: Scene) -> None:
+    """One batch in an otherwise silent partition, whose first commits fail: it is delivered again all the same."""
+    with failing_workers(scene, every=1):
+        for steps in range(1, 3):
+            scene.clean = False
+            before = scene.truth.points
+            scene.pump.send([scene.load.any()])
+            scene.pump.flush()
+            scene.until(lambda: scene.stored() >= scene.truth.points > before, 60, "the only batch is stored")
+            scene.until(lambda: failures(scene) >= steps * len(STEPS), 20, "its commits failed at every step")
+
+
+def failures(scene: Scene) -> int:
+    """Commits that failed on purpose so far in the scenario that is under way."""
+    return sum(scene.deployment.log(name).count("commit failed on purpose") for name in ("failing", "failing2"))
+
+
+@contextmanager
+def failing_workers(scene: Scene, every: int) -> Iterator[None]:
+    """Others in the place of the two workers, for a while."""
+    for name in ("failing", "failing2"):
+        (scene.deployment.directory / f"{name}.log").unlink(missing_ok=True)
+    for name in WORKERS:
+        assert scene.deployment.end(name) == 0
+    for name in ("failing", "failing2"):
+        scene.deployment.start_module(name, "tests.support.failing_worker", FAIL_EVERY=str(every))
+    yield
+    for name in ("failing", "failing2"):
+        assert scene.deployment.end(name) == 0
+    for name in WORKERS:
+        scene.start(name)
+
+
+def repeats(scene: Scene) -> None:
+    """Batches again behind later ones: in the same life of a worker, and after the death of the one that counted them."""
+    scene.clean = False
+    stream = scene.load.streams[0]
+    some = [scene.load.any(stream) for _ in range(20)]
+    scene.pump.send([*some[10:], *some[:5], *some[8:14]])
+    scene.pump.flush()
+    scene.until(lambda: not scene.workers_progress.behind(), 60, "all of it is committed")
+    for name in WORKERS:
+        scene.kill(name)
+        scene.start(name)
+    scene.pump.send([*some, *some[3:9], scene.load.any(stream), *some])
+    scene.pump.flush()
+    scene.recovery("SIGKILL of both workers", least=0)
 
 
 def some(scene: Scene, count: int) -> None:
