@@ -137,6 +137,14 @@ class Deployment:
         finally:
             client.close()
 
+    def command_store(self, sql: str) -> None:
+        """Have the store carry out a statement."""
+        client = clickhouse_connect.get_client(host="127.0.0.1", port=self.port, database=DATABASE)
+        try:
+            client.command(sql)
+        finally:
+            client.close()
+
     def parquet(self, sql: str) -> bytes:
         """The answer to a query, as a Parquet file."""
         client = clickhouse_connect.get_client(host="127.0.0.1", port=self.port, database=DATABASE)

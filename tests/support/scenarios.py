@@ -42,6 +42,21 @@ def zombies(scene: Scene) -> None:
         scene.recovery(f"SIGSTOP of {name}")
 
 
+def scaling(scene: Scene) -> None:
+    """A third worker and a third sink come, the first ones go in good order, and come back; the third ones go."""
+    scene.flow()
+    scene.until_stored(1)
+    for leaving, coming in ((WORKERS[0], "worker3"), (SINKS[0], "sink3")):
+        scene.start(coming)
+        pause(scene, 1, 3)
+        assert scene.deployment.end(leaving) == 0
+        scene.recovery(f"{coming} in the place of {leaving}")
+        scene.start(leaving)
+        pause(scene, 1, 3)
+        assert scene.deployment.end(coming) == 0
+        scene.recovery(f"{leaving} in the place of {coming}")
+
+
 def failing_commits(scene: Scene) -> None:
     """One commit in seven fails, at each step in turn, in workers that live and keep their partitions."""
     with failing_workers(scene, every=7):

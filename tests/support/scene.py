@@ -22,6 +22,7 @@ from tests.support.deployment import Deployment
 from tests.support.progress import Progress, insistent
 from tests.support.raw_load import CONTRACT, TYPES, RawLoad
 from tests.support.raw_pump import RawPump
+from tests.support.small_disk import SmallDisk
 from tests.support.truth import Truth
 
 WORKERS, SINKS = ("worker", "worker2"), ("sink", "sink2")
@@ -39,6 +40,7 @@ class Scene:
         self.deployment = Deployment(
             bootstrap, directory, self.region, **({"commit_interval": "300ms", "block_interval": "200ms"} | settings)
         )
+        self.small_disk = SmallDisk(directory / "data")
         self.truth = Truth(TYPES)
         self.pump = RawPump(bootstrap, self.region, self.truth)
         self.recoveries: list[tuple[str, float]] = []
@@ -49,6 +51,7 @@ class Scene:
 
     def __enter__(self) -> Self:
         try:
+            self.small_disk.mount()
             self.deployment.__enter__()
             publish(Producer({"bootstrap.servers": self.bootstrap}), self.region, [CONTRACT])
             raw = {topic.name(self.region): topic.partitions for topic in RAW_TOPICS}
@@ -59,6 +62,7 @@ class Scene:
                 self.start(name)
         except BaseException:
             self.deployment.__exit__(None, None, None)
+            self.small_disk.unmount()
             raise
         return self
 
@@ -70,6 +74,7 @@ class Scene:
             if not self.clean:  # nothing depends on how they end
                 part.kill()
         self.deployment.__exit__(kind, error, trace)
+        self.small_disk.unmount()
         self.workers_progress.close()
         self.sinks_progress.close()
 
