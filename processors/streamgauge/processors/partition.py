@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from streamgauge.processors.accumulator import Accumulator, ContractKey, Contracts, Place, Tools
 from streamgauge.processors.broker import NO_OFFSET, Broker
@@ -18,7 +19,7 @@ from streamgauge.processors.outputs import Output, OutputPolicy, outputs
 from streamgauge.processors.policy import CommitPolicy
 from streamgauge.processors.position import Position, Verdict
 from streamgauge.processors.replayed import Headers, replay_of
-from streamgauge.processors.sequences import SequencePolicy
+from streamgauge.processors.sequences import Findings, SequencePolicy, Sequences
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.processors.transactions import Committer
 from streamgauge.schemas.again import Again
@@ -30,6 +31,24 @@ log = logging.getLogger("streamgauge.processors")
 
 OFFSETS_LOST = "offsets_lost"
 TICK_S = 0.1
+
+
+class MakeOutputs(Protocol):
+    """The messages of a transaction, as `outputs.outputs` makes them."""
+
+    def __call__(
+        self,
+        accumulator: Accumulator,
+        start: int,
+        end: int,
+        index: SeriesIndex,
+        policy: OutputPolicy,
+        now_ms: int,
+        findings: Findings,
+        /,
+    ) -> tuple[list[Output], LedgerEntry]:
+        """See `outputs.outputs`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +69,8 @@ class Surroundings:
     sequence_policy: SequencePolicy = field(default_factory=SequencePolicy)
     state_partitions: int = STATE.partitions
     snapshot_every: int = SNAPSHOT_EVERY
+    accumulator: Callable[[Place, Tools, Sequences], Accumulator] = Accumulator
+    outputs: MakeOutputs = outputs
 
 
 class Partition:
@@ -117,7 +138,7 @@ class Partition:
         self._ready.set()  # nobody may wait for a partition that is closed
 
     def _new_accumulator(self) -> Accumulator:
-        return Accumulator(self.place, self._around.tools, self._memory.sequences)
+        return self._around.accumulator(self.place, self._around.tools, self._memory.sequences)
 
     async def _start(self) -> int:
         committed = await self._committer.open()
@@ -249,7 +270,7 @@ class Partition:
             now = self._around.now_ms()
             findings, state = self._memory.take(end, now // 1000)  # before anything is awaited: then more is added
             made, _ = await asyncio.to_thread(
-                outputs, accumulator, start, end, self._series, self._around.output_policy, now, findings
+                self._around.outputs, accumulator, start, end, self._series, self._around.output_policy, now, findings
             )
             await self._commit_or_reopen([*made, *state], end)
 
