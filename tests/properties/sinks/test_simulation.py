@@ -28,7 +28,7 @@ from streamgauge.sinks.insertion import (
     store_range,
 )
 from streamgauge.sinks.ranges import Range
-from tests.properties.sinks.model import ReadOnce
+from tests.properties.sinks.surroundings import ReadOnce
 from tests.properties.sinks.world import World
 
 SHORT: dict[str, Any] = {"trouble": 0.02, "partitions": 2}

@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count, pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from streamgauge.schemas.errors import StreamgaugeError
 from streamgauge.schemas.rollups import (
@@ -28,7 +28,7 @@ from streamgauge.sinks.driver import Commit, Driver, Inserts, Steps
 from streamgauge.sinks.insertion import Answer, CommitIntent, Outcome, store_range
 from streamgauge.sinks.partition import Decoded, Partition
 from streamgauge.sinks.ranges import ANY_CONTENT, Committed, GroupSays, Place, Range, done_in
-from tests.properties.sinks.model import (
+from tests.properties.sinks.surroundings import (
     FATES,
     FOREVER,
     LANDING,
@@ -42,11 +42,12 @@ from tests.properties.sinks.model import (
     ReadOnce,
     Row,
     Store,
-    T,
     letter,
     origin,
     rollup,
 )
+
+T = TypeVar("T")
 
 
 class Sink:

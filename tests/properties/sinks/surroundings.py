@@ -1,4 +1,4 @@
-"""Model: a log, a group coordinator and a store as sinks see them, cheap enough for many thousands of lives."""
+"""Surroundings of sinks, as far as the world needs them: messages, a log, tables that know tokens, a coordinator, dice."""
 
 from __future__ import annotations
 
