@@ -161,11 +161,12 @@ class KeyTable:
 class RecentKeys:
     """The keys of one raw partition: those that are final, those of a transaction under way, and those added since.
 
-    Not `ready` until what earlier owners committed is known; until then nothing may be added.
+    Not `ready` until what earlier owners committed is known; until then nothing may be added. `wanted`: somebody waits.
     """
 
     def __init__(self, table: KeyTable | None = None) -> None:
         self.table = table
+        self.wanted = False
         self._added: list[Keys] = []
         self._under_way: list[Keys] = []
 
