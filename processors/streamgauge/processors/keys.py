@@ -162,11 +162,13 @@ class RecentKeys:
     """The keys of one raw partition: those that are final, those of a transaction under way, and those added since.
 
     Not `ready` until what earlier owners committed is known; until then nothing may be added. `wanted`: somebody waits.
+    `clock_s` never goes back, whatever the machine's clock does.
     """
 
     def __init__(self, table: KeyTable | None = None) -> None:
         self.table = table
         self.wanted = False
+        self.clock_s = 0
         self._added: list[Keys] = []
         self._under_way: list[Keys] = []
 
@@ -179,6 +181,7 @@ class RecentKeys:
         """True for each row whose key is new; see `KeyTable.add`."""
         if self.table is None:
             raise RuntimeError("keys are not known yet")
+        now_s = self.clock_s = max(self.clock_s, now_s)
         new = self.table.add(low, high, now_s)
         if new.any():
             self._added.append(Keys(low[new], high[new], np.full(int(new.sum()), now_s, np.uint32)))
