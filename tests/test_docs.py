@@ -83,7 +83,7 @@ def test_every_command_that_is_shown_exists_with_its_options(call: Call) -> None
 @pytest.mark.parametrize(
     ("line", "whole"),
     [
-        ("doctor", False),
+        ("diagnose", False),
         ("replay file.csv --contract c.json --speed 3", True),
         ("replay file.csv", True),
         ("replay file.csv --contract c.json --rate fast", True),
@@ -99,7 +99,7 @@ def test_a_command_that_does_not_exist_is_found(line: str, whole: bool) -> None:
 def test_the_pages_show_the_commands_at_all() -> None:
     whole = {call.words[0] for call in CALLS if call.whole and call.words}
 
-    assert whole >= {"dev", "query", "topics", "migrate", "process", "sink", "replay", "contract", "verify"}
+    assert whole >= {"dev", "query", "topics", "migrate", "process", "sink", "replay", "contract", "verify", "doctor"}
 
 
 def make_words() -> Iterator[tuple[str, tuple[str, ...]]]:

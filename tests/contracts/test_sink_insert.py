@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
-from streamgauge.schemas.ledger import DeadLetter, LedgerEntry
+from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, SampleRow, read_sample
 from streamgauge.schemas.rollups import RollupMetric, SeriesLabels
+from streamgauge.schemas.row_sets import RowSet, read_row_set
 from streamgauge.sinks import native
 from streamgauge.sinks.blocks import COUNT_LIMIT, Insert, rollup_insert
 from streamgauge.sinks.catalog import Catalog
@@ -232,3 +235,20 @@ def test_series_and_metrics_get_their_names_and_views(store: LocalStore) -> None
     again = Catalog(store, dict[Any, Any])
     again.load()
     assert rows_of(store, "SELECT count() FROM db.metrics") == [(1,)]
+
+
+def test_a_letter_comes_back_from_the_store_with_everything_it_holds(store: LocalStore) -> None:
+    letter = replace(
+        LETTER, contract=3, service="shop", size=9, hash="ab", which=RowSet(12, "bits", "BQg="),
+        sample=(SampleRow(0, 1_796_083_200_000, {"country": "it's", "amount": 1.0, "plan": None}),),
+    )  # fmt: skip
+    # the refusal of a replay is a letter of its own, beside the one it comes from
+    for one in (letter, letter, replace(letter, again=77, rows=5)):
+        store.insert_dead([one], f"{one.again}")
+    found = rows_of(
+        store, "SELECT rows, contract, service, size, hash, which, sample, again FROM db.dead FINAL ORDER BY again"
+    )
+    assert [(row[0], row[-1]) for row in found] == [(1, 0), (5, 77)]
+    assert found[0][1:5] == (3, "shop", 9, "ab")
+    assert read_row_set(orjson.loads(found[0][5])) == letter.which
+    assert read_sample(orjson.loads(found[0][6])) == letter.sample

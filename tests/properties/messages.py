@@ -15,7 +15,7 @@ from streamgauge.schemas.columns import Array, Numbers, Strings
 from streamgauge.schemas.decoding import MAX_INSTANT_MS, MetricBatch
 from streamgauge.schemas.keys import FORMS as KEY_FORMS
 from streamgauge.schemas.keys import Keys, KeysMessage
-from streamgauge.schemas.ledger import DeadLetter, LedgerEntry
+from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, SampleRow
 from streamgauge.schemas.packing import Json, pack_optional, pack_strings
 from streamgauge.schemas.rollups import (
     METRIC_TYPES,
@@ -27,7 +27,8 @@ from streamgauge.schemas.rollups import (
     RollupRows,
     SeriesLabels,
 )
-from streamgauge.schemas.state import Hole, StateMessage, StreamState
+from streamgauge.schemas.row_sets import RowSet, row_set
+from streamgauge.schemas.state import Hole, Replay, StateMessage, StreamState
 from streamgauge.schemas.windows import TIER_NAMES, TIERS
 
 MODERATE = settings(max_examples=60, deadline=None)
@@ -261,6 +262,7 @@ def histogram_values(hist: Histograms) -> list[dict[int, int]]:
 
 seconds = st.integers(0, (1 << 32) - 1)
 counts = st.dictionaries(texts, naturals, max_size=3)
+finite_sums = st.floats(allow_nan=False, allow_infinity=False)
 ledger_entries = st.builds(
     LedgerEntry,
     region=names,
@@ -279,6 +281,25 @@ ledger_entries = st.builds(
     max_window=seconds,
     sequence_gaps=naturals,
     sequence_repeats=naturals,
+    sums=st.dictionaries(
+        st.tuples(st.integers(0, 3), st.integers(0, 49_710)), st.tuples(finite_sums, finite_sums), max_size=3
+    ),
+)
+
+
+@st.composite
+def row_sets(draw: st.DrawFn) -> RowSet:
+    """Some rows of a batch."""
+    of = draw(st.integers(1, 400))
+    return row_set(np.array(sorted(draw(st.sets(st.integers(0, of - 1), min_size=1)))), of)
+
+
+samples = st.builds(
+    SampleRow,
+    naturals,
+    st.integers(0, MAX_INSTANT_MS - 1),
+    st.dictionaries(names, st.none() | texts | st.floats(allow_nan=False, allow_infinity=False), max_size=3),
+    texts,
 )
 dead_letters = st.builds(
     DeadLetter,
@@ -291,6 +312,13 @@ dead_letters = st.builds(
     st.integers(0, MAX_INSTANT_MS - 1),
     texts,
     texts,
+    naturals,
+    texts,
+    naturals,
+    texts,
+    st.none() | row_sets(),
+    st.lists(samples, max_size=3).map(tuple),
+    naturals,
 )
 
 
@@ -318,6 +346,7 @@ state_messages = st.builds(
     st.lists(stream_states, max_size=4).map(tuple),
     st.integers(0, 3),
     st.integers(4, 9),
+    st.lists(st.builds(Replay, naturals, texts, seconds), max_size=3).map(tuple),
 )
 
 

@@ -24,6 +24,7 @@ from streamgauge.processors.outputs import OutputPolicy, outputs
 from streamgauge.processors.scrub import DistinctHasher, Scrubber
 from streamgauge.processors.sequences import Sequences
 from streamgauge.processors.series import SeriesIndex
+from streamgauge.schemas.again import Again, decode_again
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.decoding import decode
@@ -32,8 +33,10 @@ from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
+    SampleRow,
     decode_dead,
     decode_ledger,
+    read_sample,
 )
 from streamgauge.schemas.packing import pack_optional, pack_strings
 from streamgauge.schemas.rollups import (
@@ -47,7 +50,8 @@ from streamgauge.schemas.rollups import (
     decode_rollups,
     encode,
 )
-from streamgauge.schemas.state import Hole, StateMessage, StreamState, decode_state
+from streamgauge.schemas.row_sets import RowSet, row_set
+from streamgauge.schemas.state import Hole, Replay, StateMessage, StreamState, decode_state
 from streamgauge.schemas.topics import DISTINCT, LEDGER, ROLLUPS
 from streamgauge.sinks import ranges
 from streamgauge.sinks.blocks import BlockPolicy, rollup_insert, shape_of
@@ -158,7 +162,26 @@ def buried(value: bytes) -> None:
     letter = decode_dead(value)
     datetime.fromtimestamp(letter.at_ms / 1000, UTC)
     np.array([letter.partition], np.uint16)
-    np.array([letter.offset, letter.rows], np.uint64)
+    np.array([letter.offset, letter.rows, letter.contract, letter.size, letter.again], np.uint64)
+    marked(letter.which)
+    assert decode_dead(letter.encode()) == letter
+    assert read_sample(orjson.loads(letter.sample_text() or "[]")) == letter.sample
+
+
+def marked(which: RowSet | None) -> None:
+    """Rows that are read are rows of their batch."""
+    if which is not None:
+        rows = which.rows().tolist()
+        assert rows == sorted(set(rows))
+        assert 0 <= rows[0] <= rows[-1] < which.of
+
+
+def replayed(value: bytes) -> None:
+    """Read a header; what is read points back, and at rows."""
+    again = decode_again(value, 20)
+    assert again.offset < 20
+    assert again.copy == 0 or again.offset < again.copy < 20
+    marked(again.rows)
 
 
 def restored(value: bytes) -> None:
@@ -185,13 +208,20 @@ STORED: dict[str, Callable[[bytes], None]] = {
     "dead": buried,
 }
 STREAMS = (StreamState(bytes(16), 41, 7, (Hole(3, 5, 6), Hole(7, 40, 7))), StreamState(bytes(range(16)), 0, 0))
-STATE = StateMessage(MARKER, MARKER, 3, "change", 9, STREAMS).encode()
+STATE = StateMessage(MARKER, MARKER, 3, "change", 9, STREAMS, replays=(Replay(4, "too_old", 9),)).encode()
 KEYS = Keys(np.array([1, 1 << 63, 5], np.uint64), np.zeros(3, np.uint64), np.array([0, 7, 1_795_353_999], np.uint32))
 KEYS_MESSAGE = KeysMessage(MARKER, MARKER, 3, "slice", 9, 1_795_350_000, KEYS, 1, 3).encode()
 LEDGER_ENTRY = LedgerEntry(
-    MARKER, MARKER, 3, 10, 20, 10, 9, {(0, 20_780): 5, (2, 20_781): 6}, NOON, {MARKER: 1}, {MARKER: 2}, {"10s": 3}, 5, 6
-)
-LETTER = DeadLetter(MARKER, MARKER, 3, 11, MARKER, 5, NOON, MARKER, MARKER)
+    MARKER, MARKER, 3, 10, 20, 10, 9, {(0, 20_780): 5, (2, 20_781): 6}, NOON, {MARKER: 1}, {MARKER: 2}, {"10s": 3}, 5, 6,
+    sums={(0, 20_780): (1.5, 2.0)},
+)  # fmt: skip
+LETTER = DeadLetter(
+    MARKER, MARKER, 3, 11, MARKER, 5, NOON, MARKER, MARKER, 3, MARKER, 900, MARKER, row_set(np.array([1, 2, 9]), 400),
+    (SampleRow(1, NOON, {"country": MARKER, "amount": 1.5, "plan": None}, MARKER),), 12,
+)  # fmt: skip
+OLD_LETTER = DeadLetter(MARKER, MARKER, 3, 11, MARKER, 5, NOON, MARKER, MARKER)
+AGAIN = Again(11, MARKER, row_set(np.array([1, 2, 9]), 400), backfill=True, copy=12)
+AGAIN_BITS = Again(11, MARKER, row_set(np.array([1, 3]), 17))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +239,9 @@ KINDS = {
     "distinct": Kind(encode(replace(FRAME, rows=DISTINCT_ROWS)), inserted),
     "ledger": Kind(LEDGER_ENTRY.encode(), accounted),
     "dead": Kind(LETTER.encode(), buried),
+    "old dead": Kind(OLD_LETTER.encode(), buried),
+    "again": Kind(AGAIN.encode(), replayed),
+    "again, bits": Kind(AGAIN_BITS.encode(), replayed),
     "state": Kind(STATE, restored),
     "keys": Kind(KEYS_MESSAGE, remembered),
 }
@@ -240,7 +273,7 @@ PACKED = frozenset(
         "high",
         "at",
     }
-    | {"hash", "u1", "u2", "u4", "u8", "i8", "f8"}
+    | {"hash", "bits", "u1", "u2", "u4", "u8", "i8", "f8"}
 )
 
 
@@ -407,7 +440,10 @@ OPTIONAL = {
     "metrics": {"backfill", "hist"},
     "rollups": {"labels", "hist"},
     "distinct": {"labels"},
-    "state": {"holes"},
+    "ledger": {"sums"},
+    "state": {"holes", "replays"},
+    "dead": {"contract", "service", "size", "hash", "which", "sample", "again"},
+    "again": {"copy"},
 }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from streamgauge.processors.accumulator import Accumulator, Place, Tools
 from streamgauge.processors.outputs import OutputPolicy, outputs
 from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.sequences import Sequences
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.producers.testing import Captured
 from streamgauge.schemas import ledger as ledgers
@@ -69,6 +70,7 @@ class RolledUp:
         accumulator = Accumulator(Place(REGION, "raw", 0), self._tools)
         first = self.entries[-1].end if self.entries else 0
         for offset, message in enumerate(messages, first):
+            accumulator.sequences = Sequences()  # producers that are captured all have one name: nothing is a repeat
             accumulator.add(offset, message.value, self.contracts, now_ms, lambda _: False)
         policy = OutputPolicy(rollup_partitions=1, distinct_partitions=1)
         found, entry = outputs(accumulator, first, first + len(messages), SeriesIndex(), policy, now_ms)

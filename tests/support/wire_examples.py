@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from streamgauge.schemas.again import Again, decode_again
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
 from streamgauge.schemas.contracts import Contract, Field, parse_contract
 from streamgauge.schemas.decoding import decode
@@ -15,6 +16,7 @@ from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
+    SampleRow,
     decode_dead,
     decode_ledger,
 )
@@ -30,6 +32,7 @@ from streamgauge.schemas.rollups import (
     decode_rollups,
     encode,
 )
+from streamgauge.schemas.row_sets import RowSet
 from streamgauge.schemas.state import Hole, StateMessage, StreamState, decode_state
 
 T0 = 1_795_354_000_000
@@ -128,7 +131,12 @@ EXAMPLES: Mapping[str, bytes] = {
         "apac", RAW.topic, 2, 1_200, 1_204, 4, 4, {(0, T0 // 86_400_000): 4}, T0 + 1_500,
         refused={"too_old": 3}, scrubbed={"email": 1}, min_window=WINDOW, max_window=WINDOW,
     ).encode(),
-    "dead": DeadLetter("apac", RAW.topic, 2, 1_201, "too_old", 3, T0 + 1_500, "order_placed").encode(),
+    "dead": DeadLetter(
+        "apac", RAW.topic, 2, 1_201, "too_old", 3, T0 + 1_500, "order_placed", contract=1, service="checkout", size=1_377,
+        hash="5d41402abc4b2a76b9719d911017c592", which=RowSet(40, "u4", "BQAAAAgAAAA="),
+        sample=(SampleRow(5, T0 - 9 * 86_400_000, {"country": "JP", "amount": 42.5, "customer_id": "[unique]"}),),
+    ).encode(),
+    "again": Again(1_201, "too_old", RowSet(40, "u4", "BQAAAAgAAAA="), backfill=True).encode(),
     "state": StateMessage(
         "apac", RAW.topic, 2, "change", 1_204,
         (StreamState(bytes(range(16)), 422, T0 // 1000, (Hole(418, 420, T0 // 1000 - 60),)),),
@@ -152,6 +160,7 @@ READERS: Mapping[str, Callable[[bytes], Any]] = {
     "distinct": decode_rollups,
     "ledger": decode_ledger,
     "dead": decode_dead,
+    "again": lambda value: decode_again(value, 1_300),
     "state": decode_state,
     "keys": decode_keys,
     "contract": parse_contract,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from streamgauge.console.verify import LedgerRange, Verification, day_reports, partition_reports
+from streamgauge.console.verify import LedgerRange, Verification, day_reports, partition_reports, value_reports
 from streamgauge.schemas.windows import TIERS
 from streamgauge.sinks.ddl import table
 
@@ -30,7 +30,8 @@ def read_verification(
     ranges = [
         LedgerRange(*row)
         for row in store.query_rows(
-            f"SELECT topic, partition, offset_from, offset_to, messages, batches, points, refused_points, incarnation {where}",
+            f"SELECT topic, partition, offset_from, offset_to, messages, batches, points, refused_points, incarnation, "
+            f"sequence_gaps, sequence_repeats, refused['offsets_lost'] {where}",
             bound,
         )
     ]
@@ -42,6 +43,17 @@ def read_verification(
             bound,
         )
     }
+    sums = {
+        (int(tier), int(day)): (float(total), float(magnitude))
+        for tier, day, total, magnitude in store.query_rows(
+            "SELECT tier, toUInt32(day), sum(total), sum(size) FROM (SELECT tiers, days, "
+            # what was written before these columns existed has none: infinite sizes say so
+            "arrayResize(day_sums, length(days), 0) AS totals, arrayResize(day_magnitudes, length(days), inf) AS sizes "
+            f"{where}) ARRAY JOIN tiers AS tier, days AS day, totals AS total, sizes AS size "
+            "WHERE toUInt32(day) >= {since:UInt32} GROUP BY tier, day",
+            bound,
+        )
+    }
     refused: Counter[str] = Counter()
     for reason, points in store.query_rows(
         f"SELECT reason, sum(n) FROM (SELECT refused {where}) ARRAY JOIN mapKeys(refused) AS reason, "
@@ -49,20 +61,24 @@ def read_verification(
         bound,
     ):
         refused[str(reason)] = int(points)
-    return Verification(
-        partition_reports(ranges),
-        day_reports(by_day, [_tier_days(store, database, tier.name, bound) for tier in TIERS], retention_ms, now_ms),
-        refused,
-    )
+    tiers = [_tier_days(store, database, tier.name, bound) for tier in TIERS]
+    counts = [{day: points for day, (points, _) in days.items()} for days in tiers]
+    values = [{day: total for day, (_, total) in days.items()} for days in tiers]
+    days = day_reports(by_day, counts, retention_ms, now_ms)
+    balanced = {one.day for one in days if all(pair is None or pair[0] == pair[1] for pair in one.tiers)}
+    # where points are missing, or on their way, values must differ
+    edited = [one for one in value_reports(sums, values, retention_ms, now_ms) if one.day in balanced]
+    return Verification(partition_reports(ranges), days, refused, tuple(edited))
 
 
-def _tier_days(store: Reader, database: str, tier: str, bound: Mapping[str, Any]) -> dict[int, int]:
+def _tier_days(store: Reader, database: str, tier: str, bound: Mapping[str, Any]) -> dict[int, tuple[int, float]]:
+    """Points and the sum of values by UTC day."""
     rows = store.query_rows(
-        f"SELECT toUInt32(toDate(window)) AS day, sum(count) FROM {table(database, f'rollups_{tier}')} "
+        f"SELECT toUInt32(toDate(window)) AS day, sum(count), sum(sum) FROM {table(database, f'rollups_{tier}')} "
         "WHERE toUInt32(toDate(window)) >= {since:UInt32} GROUP BY day",
         bound,
     )
-    return {int(day): int(points) for day, points in rows}
+    return {int(day): (int(points), float(total)) for day, points, total in rows}
 
 
 def day_text(day: int) -> str:

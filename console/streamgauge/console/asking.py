@@ -76,6 +76,25 @@ def ask(client: Client, sql: str, parameters: Mapping[str, str], address: str) -
     return Answer(tuple(result.column_names), types, result.result_rows)
 
 
+class StoreReader:
+    """Runs our own queries, with bound values of any type. Raises as `ask` does."""
+
+    def __init__(self, client: Client, address: str) -> None:
+        self._client = client
+        self._address = address
+
+    def query_rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        """Rows of a query."""
+        try:
+            return self._client.query(sql, parameters=dict(params or {}), settings={"readonly": 2}).result_rows
+        except ClickHouseError as error:
+            if any(f"Code: {code}." in str(error) for code in (47, 60)):
+                raise StoreUnavailable(
+                    f"the tables at {self._address} lack what this release reads; run `streamgauge migrate`"
+                ) from error
+            raise store_error(error, self._address) from error
+
+
 def check(sql: str, parameters: Mapping[str, str]) -> None:
     """Raises InputError unless the statement reads and its parameters are just those given."""
     if not READING.match(sql):

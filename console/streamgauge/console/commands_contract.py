@@ -1,17 +1,21 @@
-"""`streamgauge contract`: check contract files, or propose the first one of a data file."""
+"""`streamgauge contract`: check contract files, compare two, or propose the first one of a data file."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from streamgauge.console.cli import FINDING
-from streamgauge.console.output import note, print_json
-from streamgauge.console.settings import split_names
+from streamgauge.console.options import with_settings
+from streamgauge.console.output import note, print_json, printable
+from streamgauge.console.settings import ConsoleSettings, split_names
+from streamgauge.schemas.compatibility import compare as compare_contracts
+from streamgauge.schemas.compatibility import compatible
 from streamgauge.schemas.contracts import Contract, load_contracts
 from streamgauge.schemas.errors import ContractError, InputError
 from streamgauge.schemas.windows import TIER_NAMES
@@ -30,11 +34,19 @@ Columns that are not named stay undeclared, and undeclared means dropped. Withou
 Example: streamgauge contract infer flights.csv.zip --name flight --time time_hour --dimension carrier,origin \
 --measure dep_delay --unique tailnum --granularity 1h --output contracts/flight.json
 """
+DIFF_HELP = """Say whether contract NEW may replace OLD: every change, and why one is refused.
+
+Optional fields and values of a closed set may be added. Removing, retyping or requiring a field, removing a value, another
+granularity, showing more of a person than before, and another content under the same version are refused (exit 1).
+With --published, give NEW only: it is compared with its own version in the contracts topic, else with the latest one there.
+
+Example: streamgauge contract diff contracts/order_placed.json contracts/order_placed_2.json
+"""
 
 
 @click.group()
 def contract() -> None:
-    """Check contracts, or propose one from a data file.
+    """Check contracts, compare two versions, or propose one from a data file.
 
     Example: streamgauge contract check contracts/
     """
@@ -109,6 +121,53 @@ def load_class(name: str) -> Any:
     if not (isinstance(cls, type) and issubclass(cls, Event)):
         raise InputError(f"--class {name}: not an Event class")
     return cls
+
+
+@contract.command(name="diff", help=DIFF_HELP)
+@click.argument("files", nargs=-1, required=True, metavar="[OLD] NEW", type=click.Path(path_type=Path))
+@click.option("--published", "against_published", is_flag=True, help="Compare NEW with what the contracts topic holds.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@with_settings(ConsoleSettings, "brokers", "region", "kafka")
+def diff(settings: ConsoleSettings, files: tuple[Path, ...], against_published: bool, as_json: bool) -> int:
+    """Compare and print."""
+    if len(files) != (1 if against_published else 2):
+        raise click.UsageError("say OLD NEW, or NEW --published")
+    new = one_contract(files[-1])
+    if against_published:
+        from streamgauge.schemas.contract_topic import published
+
+        old = latest(new, published(settings.kafka_config(), settings.region))
+    else:
+        old = one_contract(files[0])
+    changes = compare_contracts(old, new) if old else []
+    if as_json:
+        named = {"name": new.name, "old": old.version if old else None, "new": new.version}
+        print_json({**named, "compatible": compatible(changes), "changes": [change.json() for change in changes]})
+    elif old is None:
+        sys.stdout.write(f"{new.name}: nothing is published yet; version {new.version} is the first\n")
+    else:
+        sys.stdout.write(f"{new.name}: version {old.version} to version {new.version}\n")
+        for change in changes:
+            sys.stdout.write(
+                f"  {'fine   ' if change.compatible else 'refused'}  {change.place}: {printable(change.text)}\n"
+            )
+        sys.stdout.write("compatible\n" if compatible(changes) else "not compatible\n")
+    return 0 if compatible(changes) else FINDING
+
+
+def one_contract(file: Path) -> Contract:
+    """The contract in a file. Raises InputError when there is no such file, ContractError when it holds none."""
+    if not file.is_file():
+        raise InputError(f"{file}: there is no such file")
+    return next(iter(load_contracts([file]).values()))
+
+
+def latest(new: Contract, known: Mapping[tuple[str, int], Contract]) -> Contract | None:
+    """What `new` is compared with: its own version where there is one, else the highest of its name."""
+    versions = [version for name, version in known if name == new.name]
+    if not versions:
+        return None
+    return known[new.name, new.version if new.version in versions else max(versions)]
 
 
 @contract.command(name="infer", help=INFER_HELP)

@@ -9,9 +9,11 @@ from typing import Any, cast
 import click
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "contract": ("streamgauge.console.commands_contract:contract", "Check contracts, or propose one from a data file."),
+    "contract": ("streamgauge.console.commands_contract:contract", "Check and compare contracts, or propose one."),
+    "dead": ("streamgauge.console.commands_dead:dead", "Look at what was refused, and send it again."),
     "demo": ("streamgauge.console.commands_dev:demo", "Watch a shop in three regions, with live charts."),
     "dev": ("streamgauge.console.commands_dev:dev", "Run everything on this machine, without a server."),
+    "doctor": ("streamgauge.console.commands_doctor:doctor", "Say what is wrong in a region, with remedies."),
     "migrate": ("streamgauge.console.commands_sink:migrate", "Bring the store's tables and views up to date."),
     "process": ("streamgauge.console.commands_process:process", "Run a worker: scrub and roll up."),
     "query": ("streamgauge.console.commands_query:query", "Ask the store in SQL."),
@@ -20,6 +22,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Load a data file as events, with their own times.",
     ),
     "sink": ("streamgauge.console.commands_sink:sink", "Run a sink: store rollups exactly once."),
+    "sink-offset": (
+        "streamgauge.console.commands_offsets:sink_offset",
+        "Show where sinks are, and say what a pending range is.",
+    ),
+    "tail": ("streamgauge.console.commands_tail:tail", "Follow what comes in, cleaned."),
     "topics": ("streamgauge.console.commands_topics:topics_command", "Create a region's topics, or say what differs."),
     "verify": ("streamgauge.console.commands_verify:verify", "Compare the ledger with every tier of the store."),
     "version": ("streamgauge.console.commands_version:version", "Show the versions of everything involved."),

@@ -11,10 +11,10 @@ from typing import Any
 
 import orjson
 
-from streamgauge.console.settings import DEV_FILE
+from streamgauge.console.settings import DEV_FILE, KEY_FILE
 from streamgauge.schemas.errors import InputError
 
-PARTS = ("data", "contracts", "pseudonym.key", DEV_FILE.name)
+PARTS = ("data", "contracts", KEY_FILE, DEV_FILE.name)
 """What `fresh` removes: nothing that we did not make."""
 
 
@@ -76,7 +76,7 @@ class Home:
 
     def pseudonym_key(self) -> tuple[str, bool]:
         """The root key of pseudonyms, and whether it was made just now. Kept for the owner's eyes only."""
-        path = self.path / "pseudonym.key"
+        path = self.path / KEY_FILE
         try:
             return path.read_text().strip(), False
         except FileNotFoundError:

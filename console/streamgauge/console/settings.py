@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,11 @@ from streamgauge.schemas.settings import Secret, flag, names, pairs, paths, sett
 
 DEV_FILE = Path(".streamgauge") / "dev.json"
 """Written by `streamgauge dev`: `{"brokers", "region", "store", "database", "page", "embedded", "process_group"}`."""
+
+KEY_FILE = "pseudonym.key"
+"""Beside the dev file: the root key of pseudonyms, for the owner's eyes only."""
+
+OF_BROKERS = ("brokers", "region", "process_group", "embedded", "pseudonym_key")
 
 
 def region_name(value: str) -> str:
@@ -59,6 +65,7 @@ class ConsoleSettings:
     kafka: tuple[tuple[str, str], ...] = setting((), "librdkafka properties name=value, comma-separated", properties)
     kafka_password: Secret = setting(Secret(""), "SASL password of Kafka", Secret)
     process_group: str = setting("", "consumer group of the processors")
+    pseudonym_key: Secret = setting(Secret(""), "root key of pseudonyms, for `tail` and `dead`", Secret)
     embedded: bool = setting(False, "whether the broker keeps its log in memory only (true or false)", flag)
 
     def kafka_config(self) -> dict[str, Any]:
@@ -85,7 +92,10 @@ def read_dev_file(path: Path) -> dict[str, str]:
         raise SettingsError([f"{path}: {error}; remove it, or start `streamgauge dev` again"]) from error
     if not isinstance(body, dict):
         raise SettingsError([f"{path}: not a JSON object; remove it, or start `streamgauge dev` again"])
-    return {str(key): str(value) for key, value in cast("dict[Any, Any]", body).items()}
+    found = {str(key): str(value) for key, value in cast("dict[Any, Any]", body).items()}
+    with suppress(OSError):  # readable to the owner only
+        found["pseudonym_key"] = (path.parent / KEY_FILE).read_text().strip()
+    return found
 
 
 def dev_layer(dev: Mapping[str, str], given: frozenset[str]) -> dict[str, str]:
@@ -95,7 +105,7 @@ def dev_layer(dev: Mapping[str, str], given: frozenset[str]) -> dict[str, str]:
     """
     layer: dict[str, str] = {}
     if "brokers" not in given:
-        layer |= {key: dev[key] for key in ("brokers", "region", "process_group", "embedded") if key in dev}
+        layer |= {key: dev[key] for key in OF_BROKERS if key in dev}
     if "store" not in given:
         layer |= {key: dev[key] for key in ("store", "database") if key in dev}
     return layer

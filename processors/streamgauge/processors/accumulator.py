@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,13 +14,17 @@ from streamgauge.processors.admission import BAD_VALUE, MISSING_FIELD, Admitted,
 from streamgauge.processors.event_table import EventTable, TableRollup, event_metrics
 from streamgauge.processors.keys import KeyTable, RecentKeys
 from streamgauge.processors.metric_table import MetricTable
-from streamgauge.processors.policy import TimePolicy
-from streamgauge.processors.scrub import DistinctHasher, Scrubber, merge_counts
+from streamgauge.processors.refusals import Arrival, dead_letter
+from streamgauge.processors.replayed import REPEAT, as_told, some_buckets, some_numbers
+from streamgauge.processors.scrub import merge_counts
 from streamgauge.processors.sequences import Sequences
 from streamgauge.processors.series import SERIES_CONTEXT, Labels, SeriesIndex, canonical_context, canonical_labels
+from streamgauge.processors.tools import Place as Place  # readers look for both here
+from streamgauge.processors.tools import Tools as Tools
+from streamgauge.schemas.again import Again
 from streamgauge.schemas.columns import Array, Numbers
 from streamgauge.schemas.contracts import Contract
-from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
+from streamgauge.schemas.decoding import Batch, EventBatch, MetricBatch, decode
 from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.ledger import DeadLetter
 from streamgauge.schemas.rollups import RollupMetric
@@ -30,25 +33,6 @@ from streamgauge.schemas.windows import TIERS, tier_index
 UNKNOWN_CONTRACT, DUPLICATE_KEY = "unknown_contract", "duplicate_key"
 ContractKey = tuple[str, int]
 Contracts = Mapping[ContractKey, Contract]
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What accumulators of one worker share: their memories of values, hashes and series."""
-
-    scrubber: Scrubber
-    hasher: DistinctHasher
-    policy: TimePolicy = field(default_factory=TimePolicy)
-    max_message_bytes: int = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a message stands."""
-
-    region: str
-    topic: str
-    partition: int
 
 
 class Accumulator:
@@ -61,7 +45,7 @@ class Accumulator:
         self.tools = tools
         self.sequences = Sequences() if sequences is None else sequences
         self.keys = RecentKeys(KeyTable()) if keys is None else keys
-        self.messages = self.batches = self.points = self.size = 0
+        self.messages = self.batches = self.points = self.size = self.repeats = 0
         self.refused: Counter[str] = Counter()
         self.scrubbed: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
@@ -70,61 +54,82 @@ class Accumulator:
         self.metrics = MetricTable()
 
     def add(
-        self, offset: int, value: bytes | None, contracts: Contracts, now_ms: int, hold: Callable[[ContractKey], bool]
+        self,
+        offset: int,
+        value: bytes | None,
+        contracts: Contracts,
+        now_ms: int,
+        hold: Callable[[ContractKey], bool],
+        again: Again | Refused | None = None,
     ) -> bool:
-        """Add the message at `offset`; whatever it holds, it is accounted for. A batch that has come before adds nothing.
+        """Add the message at `offset`; whatever it holds, it is accounted for. `again` is what its headers say.
+        A batch that has come before adds nothing.
 
         False, and nothing is added, only if its contract is not known yet and `hold` says to wait for it, or if its events
         have idempotency keys and those that have come are not known yet.
         """
+        arrival = Arrival(offset, value, now_ms, again if isinstance(again, Again) else None)
         rows = 1
-        event = ""
+        batch: Batch | None = None
+        contract: Contract | None = None
         try:
+            if isinstance(again, Refused):
+                raise again
             batch = decode(value, self.tools.max_message_bytes)
-            if isinstance(batch, MetricBatch):
-                rows = int(batch.count.sum())
-                if self.sequences.first_time(batch.origin, now_ms // 1000):
-                    self._add_metrics(batch, offset, now_ms)
-            else:
-                rows, event = len(batch.times), batch.event
+            if arrival.again is not None:
+                batch = as_told(batch, arrival.again)
+            if isinstance(batch, EventBatch):
                 key = (batch.event, batch.contract)
                 contract = contracts.get(key)
-                if contract is None:
-                    if hold(key):
-                        return False
-                    raise Refused(UNKNOWN_CONTRACT, f"{batch.event} version {batch.contract}")
-                if contract.of_kind("idempotency_key") and not self.keys.ready:
+                if contract is None and hold(key):
+                    return False
+                if contract is not None and contract.of_kind("idempotency_key") and not self.keys.ready:
                     self.keys.wanted = True
                     return False
-                rows = _points(batch, contract, np.ones(rows, bool))
-                if self.sequences.first_time(batch.origin, now_ms // 1000):
-                    self._add_events(batch, contract, offset, now_ms)
+            if self._first_time(batch, arrival):
+                if isinstance(batch, MetricBatch):
+                    rows = int(batch.count.sum())
+                    self._add_metrics(batch, arrival)
+                else:
+                    rows = len(batch.times)
+                    if contract is None:
+                        raise Refused(UNKNOWN_CONTRACT, f"{batch.event} version {batch.contract}")
+                    rows = _points(batch, contract, np.ones(rows, bool))
+                    self._add_events(batch, contract, arrival)
             self.batches += 1
         except Refused as refused:
-            self._refuse(offset, refused, rows, event, now_ms)
-        self.messages += 1
-        self.size += len(value or b"")
+            self._refuse(arrival, refused, rows, batch, contract)
+        self._count(value)
         return True
 
-    def _refuse(self, offset: int, refused: Refused, points: int, event: str, now_ms: int) -> None:
-        self.refused[refused.reason] += points
-        # an event that no contract declares is called whatever its sender likes
-        event, detail = (self.tools.scrubber.value(text)[0] for text in (event, refused.detail))
-        self.dead.append(
-            DeadLetter(
-                self.place.region,
-                self.place.topic,
-                self.place.partition,
-                offset,
-                refused.reason,
-                points,
-                now_ms,
-                event,
-                detail,
-            )
-        )
+    def _first_time(self, batch: Batch, arrival: Arrival) -> bool:
+        # the number of a replay came with the message that was refused; what recognises replays is `add_repeat`'s caller
+        return arrival.again is not None or self.sequences.first_time(batch.origin, arrival.now_ms // 1000)
 
-    def _add_events(self, batch: EventBatch, contract: Contract, offset: int, now_ms: int) -> None:
+    def add_repeat(self, value: bytes | None) -> None:
+        """Account for a replay that came before: a message, and nothing of it."""
+        self.refused[REPEAT] += 0
+        self.repeats += 1
+        self._count(value)
+
+    def _count(self, value: bytes | None) -> None:
+        self.messages += 1
+        self.size += len(value or b"")
+
+    def _refuse(
+        self,
+        arrival: Arrival,
+        refused: Refused,
+        points: int,
+        batch: Batch | None = None,
+        contract: Contract | None = None,
+        rows: Array | None = None,
+    ) -> None:
+        self.refused[refused.reason] += points
+        self.dead.append(dead_letter(self.place, self.tools, arrival, refused, points, batch, contract, rows))
+
+    def _add_events(self, batch: EventBatch, contract: Contract, arrival: Arrival) -> None:
+        now_ms = arrival.now_ms
         context = canonical_context(batch.origin.context)
         labels = canonical_labels((key, context[key]) for key in SERIES_CONTEXT if key in context)
         admitted = admit(batch, contract, self.tools.scrubber, self.tools.hasher, context.get("tenant", ""))
@@ -138,7 +143,7 @@ class Accumulator:
         for reason, mask in masks.items():
             fresh = mask if keep is None else mask & keep
             if points := _points(batch, contract, fresh):
-                self._refuse(offset, Refused(reason), points, batch.event, now_ms)
+                self._refuse(arrival, Refused(reason), points, batch, contract, np.flatnonzero(fresh))
             keep = ~mask if keep is None else keep & ~mask
         merge_counts(self.scrubbed, admitted.scrubbed)
         times = batch.times
@@ -193,12 +198,13 @@ class Accumulator:
             cleaned.append((name, text))
         return tuple(cleaned)
 
-    def _add_metrics(self, batch: MetricBatch, offset: int, now_ms: int) -> None:
+    def _add_metrics(self, batch: MetricBatch, arrival: Arrival) -> None:
+        now_ms = arrival.now_ms
         masks = self.tools.policy.refused(batch.windows, now_ms, batch.origin.backfill)
         rows = np.arange(len(batch.windows))
         for reason, mask in masks.items():
             if points := int(batch.count[rows][mask[rows]].sum()):
-                self._refuse(offset, Refused(reason), points, "", now_ms)
+                self._refuse(arrival, Refused(reason), points, batch, None, rows[mask[rows]])
             rows = rows[~mask[rows]]
         if not len(rows):
             return
@@ -216,7 +222,7 @@ class Accumulator:
         starts = (windows - windows % widths) // 1000
         values = (batch.count, batch.sum, batch.min, batch.max, batch.last, batch.last_ms)
         columns = (codes[:, 0], codes[:, 1], entry, starts, *(column[rows] for column in values))
-        self.metrics.add(columns, _some_buckets(batch, rows))
+        self.metrics.add(columns, some_buckets(batch, rows))
         self.points += int(batch.count[rows].sum())
 
     def _series_codes(self, batch: MetricBatch, rows: Array) -> Array:
@@ -269,24 +275,6 @@ def _points(batch: EventBatch, contract: Contract, mask: Array) -> int:
 def _rows(admitted: Admitted, keep: Array) -> Admitted:
     return Admitted(
         {name: (dictionary, index[keep]) for name, (dictionary, index) in admitted.dimensions.items()},
-        {name: _some_numbers(numbers, keep) for name, numbers in admitted.measures.items()},
+        {name: some_numbers(numbers, keep) for name, numbers in admitted.measures.items()},
         {name: (hashes, index[keep]) for name, (hashes, index) in admitted.uniques.items()},
     )
-
-
-def _some_numbers(numbers: Numbers, keep: Array) -> Numbers:
-    if numbers.missing is None:
-        return Numbers(numbers.values[keep])
-    missing = np.zeros(len(numbers.values), bool)
-    missing[numbers.missing] = True
-    return Numbers(numbers.values[keep], np.flatnonzero(missing[keep]))
-
-
-def _some_buckets(batch: MetricBatch, rows: Array) -> tuple[Array, Array, Array] | None:
-    if batch.buckets is None or len(rows) == len(batch.windows):
-        return batch.buckets
-    per_row, keys, counts = batch.buckets
-    keep = np.zeros(len(per_row), bool)
-    keep[rows] = True
-    entries = np.repeat(keep, per_row.astype(np.int64))
-    return per_row[rows], keys[entries], counts[entries]

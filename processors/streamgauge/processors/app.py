@@ -118,7 +118,7 @@ class Worker:
             message = event.message
             partition = self.partitions.get(message.tp)
             if partition is not None:
-                await partition.add(message.offset, message.value)
+                await partition.add(message.offset, message.value, message.headers)
             if self._stop.is_set():
                 return
 

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from streamgauge.processors.accumulator import Place
 from streamgauge.processors.broker import Committed
 from streamgauge.processors.outputs import Output
+from streamgauge.processors.replays import Replays
 from streamgauge.processors.sequences import Findings, SequencePolicy, Sequences
 from streamgauge.schemas.errors import PositionLost, Refused
-from streamgauge.schemas.state import StateMessage, StreamState, decode_state
+from streamgauge.schemas.state import Replay, StateMessage, StreamState, decode_state
 from streamgauge.schemas.topics import STATE, state_partition
 
 log = logging.getLogger("streamgauge.processors")
@@ -22,17 +23,18 @@ log = logging.getLogger("streamgauge.processors")
 SNAPSHOT_EVERY = 60
 """Transactions between snapshots: about a minute of changes to read at the next start."""
 
-STREAMS_A_MESSAGE = 10_000
-"""Half a megabyte without holes; brokers take one."""
+ENTRIES_A_MESSAGE = 5_000
+"""Half a megabyte of streams without holes, and of replays; brokers take one megabyte."""
 
 
 class Memory:
-    """Of one raw partition. `sequences` is replaced by `restore` and `forget`."""
+    """Of one raw partition. `sequences` and `replays` are replaced by `restore` and `forget`."""
 
     def __init__(self, place: Place, policy: SequencePolicy, partitions: int, snapshot_every: int) -> None:
         self.place = place
         self.where = STATE.name(place.region), state_partition(place.topic, place.partition, partitions)
         self.sequences = Sequences(policy)
+        self.replays = Replays(policy.expiry_s)
         self._policy = policy
         self._snapshot_every = snapshot_every
         self._changes: int | None = None
@@ -40,6 +42,7 @@ class Memory:
     def forget(self) -> None:
         """Nothing was ever committed."""
         self.sequences = Sequences(self._policy)
+        self.replays = Replays(self._policy.expiry_s)
         self._changes = None
 
     def restore(self, values: Sequence[bytes], committed: Committed) -> None:
@@ -52,10 +55,12 @@ class Memory:
             if message.form == "snapshot":
                 if message.part == 0:
                     self.sequences = Sequences(self._policy)
+                    self.replays = Replays(self._policy.expiry_s)
                 self._changes = 0
             elif self._changes is not None:
                 self._changes += 1
             self.sequences.restore(message.streams)
+            self.replays.restore(message.replays)
             end = message.end
         if end is not None and end != committed.offset:
             log.warning(
@@ -76,22 +81,25 @@ class Memory:
     def take(self, end: int, now_s: int) -> tuple[Findings, list[Output]]:
         """What a transaction that ends at the raw offset `end` must carry: all that changed since the last one."""
         self.sequences.settle(now_s)
-        streams = self.sequences.take_touched()
+        streams, replays = self.sequences.take_touched(), self.replays.take_new()
         if self._changes is None or self._changes >= self._snapshot_every:
             self.sequences.forget(now_s)
             self._changes = 0
-            made = self._messages("snapshot", end, self.sequences.all())
+            made = self._messages("snapshot", end, self.sequences.all(), self.replays.all(now_s))
         else:
             self._changes += 1
-            made = self._messages("change", end, streams)
+            made = self._messages("change", end, streams, replays)
         return self.sequences.take_findings(), made
 
-    def _messages(self, form: str, end: int, streams: Sequence[StreamState]) -> list[Output]:
-        cuts = [streams[i : i + STREAMS_A_MESSAGE] for i in range(0, len(streams), STREAMS_A_MESSAGE)] or [()]
+    def _messages(self, form: str, end: int, streams: Sequence[StreamState], replays: Sequence[Replay]) -> list[Output]:
+        starts = range(0, max(1, len(streams), len(replays)), ENTRIES_A_MESSAGE)
+        cuts = [(streams[i : i + ENTRIES_A_MESSAGE], replays[i : i + ENTRIES_A_MESSAGE]) for i in starts]
         place, (topic, partition) = self.place, self.where
         made: list[Output] = []
-        for part, cut in enumerate(cuts):
-            message = StateMessage(place.region, place.topic, place.partition, form, end, tuple(cut), part, len(cuts))
+        for part, (some, others) in enumerate(cuts):
+            message = StateMessage(
+                place.region, place.topic, place.partition, form, end, tuple(some), part, len(cuts), tuple(others)
+            )
             # of equal keys compaction keeps the last one: each is used once between two snapshots
             key = f"{place.topic}/{place.partition}/{form}/{self._changes}/{part}".encode()
             made.append(Output(topic, partition, message.encode(), key, anchor=form == "snapshot" and part == 0))

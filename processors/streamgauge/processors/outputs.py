@@ -14,7 +14,7 @@ from streamgauge.processors.event_table import TableRollup
 from streamgauge.processors.grouping import edges
 from streamgauge.processors.sequences import NOTHING_FOUND, Findings
 from streamgauge.processors.series import SeriesIndex
-from streamgauge.schemas.columns import Array
+from streamgauge.schemas.columns import Array, saturated
 from streamgauge.schemas.decoding import INTEGER_LIMIT
 from streamgauge.schemas.ledger import LedgerEntry
 from streamgauge.schemas.rollups import (
@@ -78,10 +78,15 @@ def outputs(
     raw = RawRange(place.topic, place.partition, start, end)
     found: list[Output] = []
     points: Counter[tuple[int, int]] = Counter()
+    sums: dict[tuple[int, int], tuple[float, float]] = {}
     windows: list[int] = []
     for metrics, distinct_metrics, rollup in accumulator.roll_up(index):
         rows = concat_rows(rollup.rows)
-        points.update(_points_by_day(rows))
+        for day, (count, *both) in _by_day(rows).items():
+            points[day] += count
+            before = sums.get(day, (0.0, 0.0))
+            total, magnitude = saturated(np.array([before[0] + both[0], before[1] + both[1]])).tolist()
+            sums[day] = total, magnitude
         windows += [int(rows.window.min()), int(rows.window.max())]
         frame = RollupMessage(place.region, policy.materialization_version, raw, tuple(metrics), rows, ())
         for partition, message in _messages(frame, rows, rollup, index, policy.rollup_partitions, policy, now_ms):
@@ -110,18 +115,26 @@ def outputs(
         min_window=min(windows, default=0),
         max_window=max(windows, default=0),
         sequence_gaps=min(findings.missing, INTEGER_LIMIT - 1),
-        sequence_repeats=findings.repeats,
+        sequence_repeats=findings.repeats + accumulator.repeats,
+        sums=sums,
     )
     found.append(Output(LEDGER.name(place.region), 0, entry.encode()))
     return found, entry
 
 
-def _points_by_day(rows: RollupRows) -> dict[tuple[int, int], int]:
+def _by_day(rows: RollupRows) -> dict[tuple[int, int], tuple[int, float, float]]:
+    """By entry tier and UTC day: points, sum of all values, and of their magnitudes."""
     keys = rows.entry.astype(np.int64) << 32 | rows.window // DAY_S
     days, which = np.unique(keys, return_inverse=True)
     counts = np.zeros(len(days), np.uint64)
     np.add.at(counts, which, rows.count)
-    return {(int(key) >> 32, int(key) & 0xFFFFFFFF): int(n) for key, n in zip(days, counts, strict=True)}
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = saturated(np.bincount(which, rows.sum, len(days)))
+        magnitudes = saturated(np.bincount(which, np.abs(rows.sum), len(days)))
+    return {
+        (int(key) >> 32, int(key) & 0xFFFFFFFF): (int(n), total, magnitude)
+        for key, n, total, magnitude in zip(days, counts, sums.tolist(), magnitudes.tolist(), strict=True)
+    }
 
 
 def _messages(

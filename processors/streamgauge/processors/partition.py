@@ -19,9 +19,11 @@ from streamgauge.processors.memory import SNAPSHOT_EVERY, Memory
 from streamgauge.processors.outputs import Output, OutputPolicy, outputs
 from streamgauge.processors.policy import CommitPolicy
 from streamgauge.processors.position import Position, Verdict
+from streamgauge.processors.replayed import Headers, replay_of
 from streamgauge.processors.sequences import SequencePolicy
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.processors.transactions import Committer
+from streamgauge.schemas.again import Again
 from streamgauge.schemas.errors import PositionLost
 from streamgauge.schemas.ledger import LedgerEntry
 from streamgauge.schemas.topics import LEDGER, STATE
@@ -175,7 +177,7 @@ class Partition:
             if self._behind:
                 await self._seek_back()
 
-    async def add(self, offset: int, value: bytes | None) -> None:
+    async def add(self, offset: int, value: bytes | None, headers: Headers = None) -> None:
         """Take the message at `offset` if it is the next one; else skip it, or seek back to the one that is.
 
         Waits while the partition is being opened, or is full until a commit has made room: this is the back-pressure.
@@ -192,9 +194,16 @@ class Partition:
             await self._seek_back()
             return
         now = self._around.now_ms()
-        self._behind = not self._accumulator.add(offset, value, self._around.contracts(), now, self._hold)
-        if self._behind:  # its contract is not known yet
-            return
+        again = replay_of(headers, offset)
+        if isinstance(again, Again) and self._memory.replays.seen(again):
+            self._accumulator.add_repeat(value)
+            self._behind = False
+        else:
+            self._behind = not self._accumulator.add(offset, value, self._around.contracts(), now, self._hold, again)
+            if self._behind:  # its contract is not known yet
+                return
+            if isinstance(again, Again):
+                self._memory.replays.note(again, now // 1000)
         if self._accumulator.messages == 1:
             self._since_ms = now
         self._position.advance()

@@ -101,22 +101,31 @@ class DistinctHasher:
             known = self._learn(field, tenant, values)
             return np.fromiter(map(known.__getitem__, values), np.uint64, len(values))
 
+    def fingerprint(self, message: bytes | None) -> str:
+        """The keyed hash of a raw message (128 bits, hexadecimal): whoever lacks the key cannot try contents on it."""
+        key = subkey(self._key, "sg raw message", self._region)
+        return blake2b(message or b"", key=key, digest_size=16).hexdigest()
+
     def _learn(self, field: str, tenant: str, values: Sequence[str | None]) -> dict[str | None, int]:
         if self._size >= self._capacity:
             self._seen.clear()
             self._size = 0
         known = self._seen.setdefault((field, tenant), {None: 0})
         before = len(known)
-        purpose = "\0".join(("sg distinct", self._region, tenant, field)).encode()
-        subkey = blake2b(purpose, key=self._key, digest_size=32).digest()
+        key = subkey(self._key, "sg distinct", self._region, tenant, field)
         for value in values:
             if value not in known:
                 text = (value or "").strip().encode()
-                digest = blake2b(text, key=subkey, digest_size=8).digest()
+                digest = blake2b(text, key=key, digest_size=8).digest()
                 known[value] = (int.from_bytes(digest, "little") or 1) if text else 0
         # one more, so that tenants without values are bounded too
         self._size += len(known) - before + 1
         return known
+
+
+def subkey(key: bytes, *purpose: str) -> bytes:
+    """A key for one purpose, from the root key. What is hashed under two of them cannot be linked."""
+    return blake2b("\0".join(purpose).encode(), key=key, digest_size=32).digest()
 
 
 def pseudonym_key(secret: Secret) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from streamgauge.schemas.contracts import Contract, parse_contract
 from streamgauge.schemas.errors import BrokerUnavailable, ContractError
@@ -31,6 +31,39 @@ def publish(producer: Producer, region: str, contracts: Iterable[Contract], time
         producer.produce(CONTRACTS.name(region), one.dump(), one.key(), partition=0, on_delivery=report)
     if producer.flush(timeout_s) or failed:
         raise BrokerUnavailable(f"contracts were not published: {failed[0] if failed else 'no broker answers'}")
+
+
+def published(config: Mapping[str, Any], region: str, timeout_s: float = 10.0) -> Known:
+    """The contracts that the topic holds now; what is none is left out. Raises BrokerUnavailable."""
+    topic = CONTRACTS.name(region)
+    settings = {"group.id": f"sg-{region}-contracts", "enable.auto.commit": False, "enable.partition.eof": True}
+    consumer = Consumer({**config, **settings})
+    found: Known = {}
+    try:
+        # all topics: asking for one by name could create it
+        metadata = consumer.list_topics(timeout=timeout_s).topics.get(topic)
+        open_partitions = len(metadata.partitions) if metadata else 0
+        if metadata:
+            consumer.assign([TopicPartition(topic, one, OFFSET_BEGINNING) for one in metadata.partitions])
+        while open_partitions:
+            message = consumer.poll(timeout_s)
+            if message is None:
+                raise BrokerUnavailable(f"the contracts of {region} cannot be read: the broker is silent; try again")
+            if error := message.error():
+                open_partitions -= error.code() == KafkaError._PARTITION_EOF  # its only name
+                continue
+            value = message.value()
+            with suppress(ContractError):
+                contract = parse_contract(value if isinstance(value, bytes) else b"")
+                found[contract.name, contract.version] = contract
+    except KafkaException as error:
+        raise BrokerUnavailable(
+            f"no Kafka broker answers at {config['bootstrap.servers']} ({error.args[0].str()}); start one (`streamgauge dev` "
+            "brings its own), or set STREAMGAUGE_BROKERS"
+        ) from error
+    finally:
+        consumer.close()
+    return found
 
 
 class ContractFeed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, cast
 
 import orjson
@@ -12,6 +13,7 @@ from streamgauge.schemas.batches import MAX_INSTANT_MS, WIRE_VERSION
 from streamgauge.schemas.decoding import INTEGER_LIMIT, SHORT_LIMIT, need, need_list, need_natural, need_object, parse
 from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.packing import Json
+from streamgauge.schemas.row_sets import RowSet, read_row_set
 from streamgauge.schemas.windows import DAY_MS, TIERS
 
 _SECONDS_LIMIT = MAX_INSTANT_MS // 1000
@@ -23,8 +25,8 @@ class LedgerEntry:
     """One transaction of one raw partition: offsets [start, end), and what was added for them.
 
     `messages` is what was added, not the width of the range: they must be equal. `points` maps (entry tier index, UTC
-    day as days since the epoch) to points; `refused` counts points by reason, `scrubbed` values by rule, `skipped`
-    points by the tier they were too old for.
+    day as days since the epoch) to points, `sums` to the sum of all values and the sum of their magnitudes; `refused`
+    counts points by reason, `scrubbed` values by rule, `skipped` points by the tier they were too old for.
     """
 
     region: str
@@ -43,6 +45,9 @@ class LedgerEntry:
     max_window: int = 0
     sequence_gaps: int = 0
     sequence_repeats: int = 0
+    sums: Mapping[tuple[int, int], tuple[float, float]] = field(
+        default_factory=dict[tuple[int, int], tuple[float, float]]
+    )
 
     @property
     def total(self) -> int:
@@ -51,28 +56,29 @@ class LedgerEntry:
 
     def encode(self) -> bytes:
         """As a message of the ledger topic."""
-        return orjson.dumps(
-            {
-                "v": WIRE_VERSION,
-                "kind": "ledger",
-                "region": self.region,
-                "topic": self.topic,
-                "partition": self.partition,
-                "from": self.start,
-                "to": self.end,
-                "messages": self.messages,
-                "batches": self.batches,
-                "points": [[tier, day, n] for (tier, day), n in sorted(self.points.items())],
-                "committed": self.committed_ms,
-                "refused": dict(self.refused),
-                "scrubbed": dict(self.scrubbed),
-                "skipped": dict(self.skipped),
-                "min_window": self.min_window,
-                "max_window": self.max_window,
-                "gaps": self.sequence_gaps,
-                "repeats": self.sequence_repeats,
-            }
-        )
+        body: Json = {
+            "v": WIRE_VERSION,
+            "kind": "ledger",
+            "region": self.region,
+            "topic": self.topic,
+            "partition": self.partition,
+            "from": self.start,
+            "to": self.end,
+            "messages": self.messages,
+            "batches": self.batches,
+            "points": [[tier, day, n] for (tier, day), n in sorted(self.points.items())],
+            "committed": self.committed_ms,
+            "refused": dict(self.refused),
+            "scrubbed": dict(self.scrubbed),
+            "skipped": dict(self.skipped),
+            "min_window": self.min_window,
+            "max_window": self.max_window,
+            "gaps": self.sequence_gaps,
+            "repeats": self.sequence_repeats,
+        }
+        if self.sums:
+            body["sums"] = [[tier, day, *both] for (tier, day), both in sorted(self.sums.items())]
+        return orjson.dumps(body)
 
 
 def natural(value: Any, limit: int = INTEGER_LIMIT, what: str = "") -> int:
@@ -93,6 +99,16 @@ def _entries(body: Json, key: str, width: int) -> list[list[Any]]:
     if not all(type(row) is list and len(cast("list[Any]", row)) == width for row in rows):
         raise Refused("wrong_type", key)
     return rows
+
+
+def _sums(body: Json) -> dict[tuple[int, int], tuple[float, float]]:
+    found: dict[tuple[int, int], tuple[float, float]] = {}
+    for tier, day, total, magnitude in _entries(body, "sums", 4):
+        key = natural(tier, len(TIERS), "sums"), natural(day, _DAY_LIMIT, "sums")
+        if type(total) not in {int, float} or type(magnitude) not in {int, float}:
+            raise Refused("wrong_type", "sums")
+        found[key] = float(total), float(magnitude)
+    return found
 
 
 def _versioned(value: bytes | None, kind: str) -> Json:
@@ -127,12 +143,36 @@ def decode_ledger(value: bytes | None) -> LedgerEntry:
         max_window=need_natural(body, "max_window", _SECONDS_LIMIT),
         sequence_gaps=need_natural(body, "gaps"),
         sequence_repeats=need_natural(body, "repeats"),
+        sums=_sums(body) if "sums" in body else {},
     )
 
 
 @dataclass(frozen=True, slots=True)
+class SampleRow:
+    """One refused row: its number in the batch, its instant, and what its contract admits of it, cleaned.
+
+    `metric` is the metric's name where the row is a point of one.
+    """
+
+    row: int
+    at_ms: int
+    fields: Mapping[str, str | float | None]
+    metric: str = ""
+
+    def json(self) -> Json:
+        """As a JSON object."""
+        body: Json = {"row": self.row, "at": self.at_ms, "fields": dict(self.fields)}
+        return body | {"metric": self.metric} if self.metric else body
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Something that was refused: a whole batch, or `rows` of one. The raw message is read again at its origin."""
+    """Something that was refused: a whole message, or `which` rows of one. The raw message is read again at its origin.
+
+    `rows` counts points. `size` and `hash` (keyed) recognise the raw message; a letter without a hash is of a release that
+    did not write one. `again` is the offset of the replayed copy that was refused, `offset` is the origin's all the same;
+    0: it was no replay.
+    """
 
     region: str
     topic: str
@@ -143,12 +183,38 @@ class DeadLetter:
     at_ms: int
     event: str = ""
     detail: str = ""
+    contract: int = 0
+    service: str = ""
+    size: int = 0
+    hash: str = ""
+    which: RowSet | None = None
+    sample: tuple[SampleRow, ...] = ()
+    again: int = 0
 
     def encode(self) -> bytes:
         """As a message of the dead topic."""
         body: Json = {"v": WIRE_VERSION, "kind": "dead", "region": self.region, "topic": self.topic}
         body |= {"partition": self.partition, "offset": self.offset, "reason": self.reason, "rows": self.rows}
-        return orjson.dumps(body | {"at": self.at_ms, "event": self.event, "detail": self.detail})
+        body |= {"at": self.at_ms, "event": self.event, "detail": self.detail}
+        more: Json = {"contract": self.contract, "service": self.service, "size": self.size, "hash": self.hash}
+        more["which"] = self.which and self.which.json()
+        more["sample"] = [row.json() for row in self.sample]
+        more["again"] = self.again
+        return orjson.dumps(body | {key: value for key, value in more.items() if value})
+
+    def which_text(self) -> str:
+        """The refused rows as JSON, as the store keeps them; empty for the whole message."""
+        return orjson.dumps(self.which.json()).decode() if self.which else ""
+
+    def sample_text(self) -> str:
+        """The sample as JSON, as the store keeps it; empty when there is none."""
+        return orjson.dumps([row.json() for row in self.sample]).decode() if self.sample else ""
+
+
+MAX_SAMPLE = 8
+MAX_SAMPLE_FIELDS = 32
+MAX_SAMPLE_CHARS = 200
+"""What a letter's sample may hold at most."""
 
 
 def decode_dead(value: bytes | None) -> DeadLetter:
@@ -161,4 +227,38 @@ def decode_dead(value: bytes | None) -> DeadLetter:
         offset=need_natural(body, "offset"),
         rows=need_natural(body, "rows"),
         at_ms=need_natural(body, "at", MAX_INSTANT_MS),
+        contract=_optional_natural(body, "contract"),
+        service=need(body, "service", str) if "service" in body else "",
+        size=_optional_natural(body, "size"),
+        hash=need(body, "hash", str) if "hash" in body else "",
+        which=read_row_set(body["which"]) if "which" in body else None,
+        sample=read_sample(need_list(body, "sample")) if "sample" in body else (),
+        again=_optional_natural(body, "again"),
     )
+
+
+def _optional_natural(body: Json, key: str) -> int:
+    return need_natural(body, key) if key in body else 0
+
+
+def read_sample(rows: list[Any]) -> tuple[SampleRow, ...]:
+    """The sample of a letter from its JSON. Raises Refused."""
+    if len(rows) > MAX_SAMPLE:
+        raise Refused("wrong_length", "sample")
+    return tuple(map(_sample_row, rows))
+
+
+def _sample_row(row: Any) -> SampleRow:
+    if type(row) is not dict:
+        raise Refused("wrong_type", "sample")
+    body = cast("Json", row)
+    fields = need_object(body, "fields")
+    if len(fields) > MAX_SAMPLE_FIELDS:
+        raise Refused("wrong_length", "sample")
+    for one in fields.values():
+        if not (one is None or type(one) is float or (type(one) is str and len(one) <= MAX_SAMPLE_CHARS)):
+            raise Refused("wrong_type", "sample")
+        if type(one) is float and not isfinite(one):
+            raise Refused("not_finite", "sample")
+    metric = need(body, "metric", str) if "metric" in body else ""
+    return SampleRow(need_natural(body, "row"), need_natural(body, "at", MAX_INSTANT_MS), fields, metric)

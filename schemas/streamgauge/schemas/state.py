@@ -1,4 +1,4 @@
-"""State: what a worker keeps of the streams of one raw partition to recognise batches that were sent twice, as it travels.
+"""State: what a worker keeps of the streams of one raw partition to recognise what comes twice, as it travels.
 
 A snapshot holds every stream, in parts of bounded size; a change holds the streams that one transaction touched, whole.
 Applying a change replaces what was known of its streams, so that reading one twice does no harm.
@@ -9,13 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 import orjson
 
 from streamgauge.schemas.batches import WIRE_VERSION
 from streamgauge.schemas.columns import Array, pack_array, unpack
-from streamgauge.schemas.decoding import SHORT_LIMIT, need, need_natural, need_object, parse
+from streamgauge.schemas.decoding import (
+    INTEGER_LIMIT,
+    SHORT_LIMIT,
+    need,
+    need_list,
+    need_natural,
+    need_object,
+    parse,
+)
 from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.packing import Json
 
@@ -46,6 +55,15 @@ class StreamState:
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """A refusal of the raw message at `offset` (see `again.Again.refusal`) that was replayed and counted at `at_s`."""
+
+    offset: int
+    refusal: str
+    at_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class StateMessage:
     """One message of the state topic. `end` is the raw offset up to which it is true; `part` of `parts` of a snapshot."""
 
@@ -57,9 +75,11 @@ class StateMessage:
     streams: tuple[StreamState, ...]
     part: int = 0
     parts: int = 1
+    replays: tuple[Replay, ...] = ()
 
     def encode(self) -> bytes:
         """As a message of the state topic."""
+        replays = [[one.offset, one.refusal, one.at_s] for one in self.replays]
         return orjson.dumps(
             {
                 "v": WIRE_VERSION,
@@ -73,6 +93,7 @@ class StateMessage:
                 "parts": self.parts,
                 "n": len(self.streams),
                 **_columns(self.streams),
+                **({"replays": replays} if replays else {}),
             }
         )
 
@@ -118,7 +139,17 @@ def decode_state(value: bytes | None) -> StateMessage:
         streams=tuple(_streams(body)),
         part=part,
         parts=parts,
+        replays=tuple(map(_replay, need_list(body, "replays"))) if "replays" in body else (),
     )
+
+
+def _replay(row: Any) -> Replay:
+    if type(row) is not list or [type(one) for one in cast("list[Any]", row)] != [int, str, int]:
+        raise Refused("wrong_type", "replays")
+    offset, refusal, at_s = cast("list[Any]", row)
+    if not 0 <= offset < INTEGER_LIMIT or not 0 <= at_s < 1 << 32:
+        raise Refused("out_of_range", "replays")
+    return Replay(offset, refusal, at_s)
 
 
 def _streams(body: Json) -> list[StreamState]:

@@ -11,18 +11,31 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from streamgauge.schemas.contract_topic import ContractFeed
 from streamgauge.schemas.contracts import load_contracts
-from streamgauge.schemas.errors import BrokerUnavailable, PositionLost
+from streamgauge.schemas.errors import BrokerUnavailable
 from streamgauge.schemas.topics import STORED_TOPICS
 from streamgauge.sinks.catalog import Catalog
 from streamgauge.sinks.commits import answer_of, offset_of
 from streamgauge.sinks.ddl import table
+from streamgauge.sinks.decisions import (
+    FORGIVING,
+    Act,
+    Decision,
+    InStore,
+    Read,
+    StoreView,
+    Why,
+    at_start,
+    stop,
+    when_read,
+)
 from streamgauge.sinks.driver import Commit, Driver, Key
 from streamgauge.sinks.incarnations import Incarnations
-from streamgauge.sinks.insertion import CommitIntent, Outcome, RetryPolicy
+from streamgauge.sinks.insertion import Answer, CommitIntent, Outcome, RetryPolicy
 from streamgauge.sinks.partition import Partition
-from streamgauge.sinks.ranges import Place, parse_intent
+from streamgauge.sinks.ranges import Committed, GroupSays, Place, Range, read_commit
 from streamgauge.sinks.settings import SinkSettings
-from streamgauge.sinks.store import MISSING, Store, StoreError, code_of, error_text
+from streamgauge.sinks.standing import COUNTED_KINDS, Standing
+from streamgauge.sinks.store import MISSING, Store, StoreError, code_of, error_text, outcome_of
 from streamgauge.sinks.threads import Threads
 from streamgauge.sinks.writer import Writer
 
@@ -32,6 +45,11 @@ IDLE_TURN_S, BUSY_TURN_S = 0.05, 0.005
 FINISH_S = 5.0
 TABLES_PAUSE_S = 5.0
 ASSIGN_S = 60.0
+
+
+def wall_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 class Sink:
@@ -45,6 +63,7 @@ class Sink:
     ) -> None:
         self.settings = settings
         self.store = Store(settings.address())
+        self._standing = Standing(self.store, settings.database)
         self._monotonic = monotonic
         self._topics = {topic.name(settings.region): topic for topic in STORED_TOPICS}
         self._incarnations = Incarnations(settings.librdkafka(), self._topics, settings.incarnation)
@@ -55,7 +74,14 @@ class Sink:
         self._catalog = Catalog(self.store, self._feed.current)
         self._threads = Threads(settings.parallel_inserts, "streamgauge-insert")
         self._driver = Driver(
-            settings.block_policy(), self.writer().prepare, self._commit, self._threads.submit, monotonic, retry
+            settings.block_policy(),
+            self.writer().prepare,
+            self._ask,
+            self._commit,
+            self._threads.submit,
+            monotonic,
+            wall_ms,
+            retry,
         )
         self._consumer = Consumer(
             settings.librdkafka()
@@ -84,7 +110,7 @@ class Sink:
         self._stop.set()
 
     def run(self) -> None:
-        """Work until `stop`. Raises PositionLost, BrokerUnavailable or StoreUnavailable with advice."""
+        """Work until `stop`. Raises PositionLost, IntentUnknown, Undecided, BrokerUnavailable or StoreUnavailable with advice."""
         self.store.check()
         self._incarnations.find()
         self._await_tables()
@@ -117,7 +143,7 @@ class Sink:
 
     def _await_tables(self) -> None:
         """Wait until the store is migrated, or `stop`. Before, nothing could be stored."""
-        query = f"SELECT 1 FROM {table(self.settings.database, 'blocks')} LIMIT 0"  # noqa: S608  # quoted
+        query = f"SELECT parts FROM {table(self.settings.database, 'blocks')} LIMIT 0"  # noqa: S608  # quoted
         while not self._stop.is_set():
             try:
                 self.store.query_rows(query)
@@ -151,52 +177,70 @@ class Sink:
 
     def _take_over(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._incarnations.check({one.topic for one in partitions})
-        starts = [self._own(found) for found in consumer.committed(partitions, timeout=20)]
+        starts = [self._own(consumer, found) for found in consumer.committed(partitions, timeout=20)]
         consumer.assign(starts)
         # a partition that was paused when it was taken away would stay so (seen with librdkafka 2.16)
         consumer.resume(partitions)
         if not partitions:
             log.info("no partition is left for this sink: it waits for one")
 
-    def _own(self, found: TopicPartition) -> TopicPartition:
+    def _own(self, consumer: Consumer, found: TopicPartition) -> TopicPartition:
         """Take a partition over where its group left it."""
-        if found.error is not None:
-            raise KafkaException(found.error)
-        place = Place(self.settings.region, found.topic, self._incarnations[found.topic], found.partition)
-        committed = found.offset >= 0
-        start = found.offset if committed else self._first_offset(place)
-        pending = parse_intent(place, start, found.metadata) if committed else None
-        if pending is not None:
-            log.info("%s: offsets %d-%d are stored again", place, pending.start, pending.end)
+        says, view, decision = self._decide(found)
+        if decision.act is Act.STOP:
+            # a member that was frozen in between reads old offsets beside new blocks: it asks once more
+            says, view, decision = self._decide(consumer.committed([found], timeout=20)[0])
+        place = self._place(found)
+        if decision.why is not None:
+            raise stop(decision.why, place, says, view)
+        unread = decision.act is Act.COMMIT
+        low, _ = self._consumer.get_watermark_offsets(found, timeout=20) if says.offset < 0 or says.pending else (0, 0)
+        if says.pending is not None and low > says.pending.start:
+            gone = when_read(Read.GONE, view.found, view.covered)
+            if gone.why is not None:
+                raise stop(gone.why, place, says, view)
+            unread = True
+        start = low if decision.act is Act.FIRST else says.offset
+        if says.pending is not None:
+            what = "are in the store already" if unread else "are stored again"
+            log.info("%s: offsets %d-%d %s", place, says.pending.start, says.pending.end, what)
         else:
             log.info("%s: stored from offset %d on", place, start)
         self._driver.own(
-            (found.topic, found.partition), Partition(place, self._topics[found.topic].kind, start, pending)
+            (found.topic, found.partition),
+            Partition(place, self._topics[found.topic].kind, start, says.pending, unread),
         )
-        return TopicPartition(found.topic, found.partition, start)
+        return TopicPartition(found.topic, found.partition, says.pending.end if says.pending and unread else start)
 
-    def _first_offset(self, place: Place) -> int:
-        """Where a partition begins that the group has never committed."""
-        low, _ = self._consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), timeout=20)
-        if self.settings.embedded:
-            return low
-        blocks = table(self.settings.database, "blocks")
+    def _place(self, found: TopicPartition) -> Place:
+        return Place(self.settings.region, found.topic, self._incarnations[found.topic], found.partition)
+
+    def _decide(self, found: TopicPartition) -> tuple[GroupSays, StoreView, Decision]:
+        """What the group and the store say of a partition, and what is to be done."""
+        if found.error is not None:
+            raise KafkaException(found.error)
+        place = self._place(found)
+        says = read_commit(place, found.offset, found.metadata)
+        if self._topics[found.topic].kind not in COUNTED_KINDS:
+            view = FORGIVING
+        else:
+            try:
+                view = self._standing.beside(says, place, wall_ms())
+            except StoreError as error:
+                raise self.store.unavailable(error) from error
+        if self.settings.embedded and view.found is InStore.OTHER_LIFE:
+            view = StoreView(InStore.NOTHING)  # the broker's topics live as long as it does
+        return says, view, at_start(says.kind, view.found)
+
+    def _ask(self, pending: Range) -> Answer:
+        """What the store says of a range, or that it does not answer."""
+        if self._topics[pending.place.topic].kind not in COUNTED_KINDS:
+            return FORGIVING
         try:
-            known = self.store.query_rows(
-                f"SELECT max(block_to) FROM {blocks}"  # noqa: S608  # the identifier is quoted, values are bound
-                " WHERE region = {region:String} AND topic = {topic:String} AND partition = {partition:UInt16}",
-                {"region": place.region, "topic": place.topic, "partition": place.partition},
-            )[0][0]
-        except StoreError as error:
-            raise self.store.unavailable(error) from error
-        if known:
-            raise PositionLost(
-                f"group {self.settings.group} has no committed offset of {place}, though the store has its blocks up to "
-                f"offset {known}. Reading from the start could count twice. If this is the same topic, stop the sinks and set "
-                f"the group's offset to {known} with kafka-consumer-groups --reset-offsets; if it was made anew, set it "
-                "--to-earliest: blocks of the new topic cannot be taken for those of the old one"
-            )
-        return low
+            return self._standing.of_range(pending, wall_ms())
+        except Exception as error:
+            log.warning("the store does not say what it has of %s: %s", pending.place, error_text(error))
+            return outcome_of(error)
 
     def _revoked(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         """Blocks on their way may end within a bounded time; then all is forgotten, and rebuilt by the next owner."""
@@ -220,13 +264,9 @@ class Sink:
         error = message.error()
         if error is not None:
             if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:
-                self._fail(
-                    PositionLost(
-                        f"{message.topic()}/{message.partition()}: {error.str()}. What was not stored yet is gone from the "
-                        "topic (its retention has passed). Nothing was skipped. Set the group's offset with "
-                        "kafka-consumer-groups --reset-offsets to go on without it"
-                    )
-                )
+                place = self._place(TopicPartition(str(message.topic()), int(message.partition() or 0)))
+                says = GroupSays(Committed.STORED, int(message.offset() or 0))
+                self._fail(stop(Why.GONE, place, says, FORGIVING))
             elif error.fatal():
                 self._fail(BrokerUnavailable(error.str()))
             return

@@ -6,9 +6,10 @@ decides nothing. One block has one materialization version and touches a bounded
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from types import MappingProxyType
 
 import numpy as np
 
@@ -197,16 +198,29 @@ def _spread(hist: Histograms) -> Histograms:
 
 
 def _insert(table: str, columns: list[native.Column], rows: int, pending: Range) -> Insert:
+    columns += ORIGIN[pending.block_format](pending, rows)
+    return Insert(table, tuple(column.name for column in columns), native.block(columns, rows), rows)
+
+
+def _origin_1(pending: Range, rows: int) -> list[native.Column]:
     place = pending.place
     none = np.zeros(rows, np.uint8)
-    columns += [
+    return [
         native.dictionary("topic", [place.topic], none),
         native.constant("partition", "UInt16", place.partition, rows),
         native.constant("block_from", "UInt64", pending.start, rows),
         native.constant("block_to", "UInt64", pending.end, rows),
         native.dictionary("region", [place.region], none),
     ]
-    return Insert(table, tuple(column.name for column in columns), native.block(columns, rows), rows)
+
+
+def _origin_2(pending: Range, rows: int) -> list[native.Column]:
+    life = native.dictionary("incarnation", [pending.place.incarnation], np.zeros(rows, np.uint8))
+    return [*_origin_1(pending, rows), life]
+
+
+ORIGIN: Mapping[int, Callable[[Range, int], list[native.Column]]] = MappingProxyType({1: _origin_1, 2: _origin_2})
+"""What a block says of where it comes from, by block format: all that differs between the formats that are known."""
 
 
 def labels_of(messages: Sequence[RollupMessage]) -> dict[int, SeriesLabels]:

@@ -6,43 +6,61 @@ Nothing here waits: `advance` takes what is ready and returns. One thread calls 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
 from streamgauge.sinks.blocks import BlockPolicy
+from streamgauge.sinks.decisions import Read
 from streamgauge.sinks.insertion import (
+    Answer,
+    AskStore,
     CommitDone,
     CommitIntent,
     InsertTable,
     Operation,
     Outcome,
     RetryPolicy,
+    Run,
     Wait,
     store_range,
 )
-from streamgauge.sinks.partition import Decoded, Partition
+from streamgauge.sinks.partition import Cut, Decoded, Partition
 from streamgauge.sinks.ranges import Range
 
 log = logging.getLogger("streamgauge.sinks")
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Key = tuple[str, int]
 Commit = CommitIntent | CommitDone
 Inserts = Mapping[str, Callable[[str], Outcome]]
 """The inserts of a block by table, in their order. Each takes the token, and answers instead of raising."""
-Steps = Callable[[Range, tuple[str, ...], RetryPolicy], Generator[Operation, Outcome, bool]]
+Ask = Callable[[Range], Answer]
+"""Asks the store about a range; answers UNKNOWN instead of raising."""
+Steps = Callable[[Range, tuple[str, ...], RetryPolicy, Read], Run]
 
 FENCED_PAUSE_S = 1.0
+
+
+class Promised(Protocol[T_co]):
+    """What another thread returns or raises: a future, as far as it is used here."""
+
+    def done(self) -> bool:
+        """Whether it is there."""
+        ...
+
+    def result(self) -> T_co:
+        """What it is, once it is there."""
+        ...
 
 
 class Submit(Protocol):
     """Has work done by another thread."""
 
-    def __call__(self, work: Callable[[], T], /) -> Future[T]:
-        """The future of what `work` returns."""
+    def __call__(self, work: Callable[[], T], /) -> Promised[T]:
+        """What `work` will return."""
         ...
 
 
@@ -52,9 +70,9 @@ class Running:
 
     block: Range
     inserts: Inserts
-    steps: Generator[Operation, Outcome, bool]
+    steps: Run
     step: Operation
-    answer: Future[Outcome] | None = None
+    answer: Promised[Answer] | None = None
     wait_until: float | None = None
 
 
@@ -64,32 +82,36 @@ class Owned:
 
     partition: Partition
     running: Running | None = None
-    preparing: Future[Running] | None = None
+    preparing: Promised[Running] | None = None
     rest_until: float = 0.0
 
 
 class Driver:
     """One block at a time per partition, in offset order; while it is inserted, the next one is built if it is full.
 
-    `prepare` builds the inserts of a block in a thread of `submit`, where the inserts run too; `commit` answers at once,
-    in the order it was asked.
+    `prepare` builds the inserts of a block in a thread of `submit`, where the inserts and `ask` run too; `commit` answers
+    at once, in the order it was asked. `wall_ms` is the time of the day, for what is written down.
     """
 
     def __init__(
         self,
         policy: BlockPolicy,
         prepare: Callable[[Range, list[Decoded]], Inserts],
+        ask: Ask,
         commit: Callable[[Sequence[Commit]], Sequence[Outcome]],
         submit: Submit,
         monotonic: Callable[[], float],
+        wall_ms: Callable[[], int],
         retry: RetryPolicy | None = None,
         steps: Steps = store_range,
     ) -> None:
         self._policy = policy
         self._prepare = prepare
+        self._ask = ask
         self._commit = commit
         self._submit = submit
         self._monotonic = monotonic
+        self._wall_ms = wall_ms
         self.retry = retry or RetryPolicy()
         self._steps = steps
         self._owned: dict[Key, Owned] = {}
@@ -138,14 +160,17 @@ class Driver:
     def advance(self, flush: bool = False, begin: bool = True) -> None:
         """Carry every block one step further; without `begin`, begun ones only. Commits of all partitions go together.
 
-        Raises what `prepare` and `commit` do.
+        Raises what `prepare`, `commit` and the steps do.
         """
+        now = self._monotonic()
+        due: list[tuple[Owned, Running, Commit]] = []
         for owned in self._owned.values():
             if begin:
-                self._begin(owned, flush)
-            self._progress(owned)
-        running = [(one, one.running) for one in self._owned.values() if one.running is not None]
-        due = [(one, run, run.step) for one, run in running if isinstance(run.step, CommitIntent | CommitDone)]
+                self._begin(owned, flush, now)
+            if owned.running is not None:
+                self._progress(owned, now)
+            if (run := owned.running) is not None and isinstance(run.step, CommitIntent | CommitDone):
+                due.append((owned, run, run.step))
         if due:
             for (owned, run, _), outcome in zip(due, self._commit([step for _, _, step in due]), strict=True):
                 self._send(owned, run, outcome)
@@ -153,34 +178,41 @@ class Driver:
     def _now_ms(self) -> int:
         return int(self._monotonic() * 1000)
 
-    def _begin(self, owned: Owned, flush: bool) -> None:
+    def _begin(self, owned: Owned, flush: bool, now: float) -> None:
         if owned.running is None and owned.preparing is not None and owned.preparing.done():
             owned.running, owned.preparing = owned.preparing.result(), None
-        if owned.preparing is not None or self._monotonic() < owned.rest_until:
+        if owned.preparing is not None or now < owned.rest_until:
             return
-        found = owned.partition.take(self._policy, self._now_ms(), flush)
-        if found is not None:
-            owned.preparing = self._submit(lambda: self._started(*found))
+        cut = owned.partition.take(self._policy, int(now * 1000), flush, self._wall_ms())
+        if cut is not None:
+            owned.preparing = self._submit(lambda: self._started(cut))
 
-    def _started(self, block: Range, messages: list[Decoded]) -> Running:
-        inserts = self._prepare(block, messages)
-        steps = self._steps(block, tuple(inserts), self.retry)
-        return Running(block, inserts, steps, next(steps))
+    def _started(self, cut: Cut) -> Running:
+        if cut.read is Read.OTHER:
+            log.warning(
+                "%s: offsets %d-%d hold other messages than when the block was begun",
+                cut.block.place,
+                cut.block.start,
+                cut.block.end,
+            )
+        inserts = self._prepare(cut.block, cut.messages)
+        steps = self._steps(cut.block, tuple(inserts), self.retry, cut.read)
+        return Running(cut.block, inserts, steps, next(steps))
 
-    def _progress(self, owned: Owned) -> None:
+    def _progress(self, owned: Owned, now: float) -> None:
         """Steps that need no commit, as far as they go now: start an insert, take its answer, or wait."""
         while (running := owned.running) is not None:
             step = running.step
             if isinstance(step, Wait):
                 if running.wait_until is None:
-                    running.wait_until = self._monotonic() + step.seconds
-                if self._monotonic() < running.wait_until:
+                    running.wait_until = now + step.seconds
+                if now < running.wait_until:
                     return
                 running.wait_until = None
                 self._send(owned, running, Outcome.DONE)
-            elif isinstance(step, InsertTable):
+            elif isinstance(step, InsertTable | AskStore):
                 if running.answer is None:
-                    running.answer = self._submit(partial(running.inserts[step.table], step.token))
+                    running.answer = self._submit(self._work(running, step))
                 if not running.answer.done():
                     return
                 outcome, running.answer = running.answer.result(), None
@@ -188,7 +220,12 @@ class Driver:
             else:
                 return
 
-    def _send(self, owned: Owned, running: Running, outcome: Outcome) -> None:
+    def _work(self, running: Running, step: InsertTable | AskStore) -> Callable[[], Answer]:
+        if isinstance(step, AskStore):
+            return partial(self._ask, step.pending)
+        return partial(running.inserts[step.table], step.token)
+
+    def _send(self, owned: Owned, running: Running, outcome: Answer) -> None:
         try:
             running.step = running.steps.send(outcome)
         except StopIteration as end:

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from streamgauge.schemas.errors import BrokerUnavailable, PositionLost
-from streamgauge.sinks.ranges import ANEW
+from streamgauge.sinks.decisions import ANEW
 
 
 class Incarnations:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
 
 from streamgauge.schemas.batches import MAX_INSTANT_MS
-from streamgauge.schemas.errors import PositionLost, Refused
+from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, decode_dead, decode_ledger
 from streamgauge.schemas.rollups import DistinctRows, RollupMessage, decode_rollups
 from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, ROLLUPS
 from streamgauge.sinks.blocks import EMPTY_SHAPE, BlockPolicy, Shape, shape_of
-from streamgauge.sinks.ranges import Place, Range
+from streamgauge.sinks.decisions import Read
+from streamgauge.sinks.ranges import ANY_CONTENT, Place, Range
 
 Decoded = RollupMessage | LedgerEntry | DeadLetter
 
@@ -27,6 +31,16 @@ class Buffered:
     shape: Shape
     memory: int
     """About how many bytes it holds while it waits."""
+    digest: bytes
+    """Of its offset and value."""
+
+
+class Cut(NamedTuple):
+    """A block that is due: its range, its messages, and what they are to a range that was begun before."""
+
+    block: Range
+    messages: list[Decoded]
+    read: Read
 
 
 def decode_stored(kind: str, place: Place, offset: int, value: bytes, instant_ms: int) -> Buffered:
@@ -45,7 +59,13 @@ def decode_stored(kind: str, place: Place, offset: int, value: bytes, instant_ms
         )
         shape = shape_of(message, len(value))
     columns = message.rows.nbytes if isinstance(message, RollupMessage) else 2 * len(value)
-    return Buffered(offset, message, shape, columns + OBJECTS_OF_A_MESSAGE)
+    digest = blake2b(value, digest_size=8, salt=offset.to_bytes(8, "big")).digest()
+    return Buffered(offset, message, shape, columns + OBJECTS_OF_A_MESSAGE, digest)
+
+
+def content_of(messages: Iterable[Buffered]) -> str:
+    """The fingerprint of a block: of the values and offsets of its messages, in their order."""
+    return blake2b(b"".join(one.digest for one in messages), digest_size=8).hexdigest()
 
 
 def _decode(kind: str, value: bytes) -> Decoded:
@@ -63,12 +83,14 @@ def _decode(kind: str, value: bytes) -> Decoded:
 
 @dataclass(slots=True)
 class Partition:
-    """Messages in offset order. `start` is the committed offset; `recovering` a range that was begun before."""
+    """Messages in offset order. `start` is the committed offset; `recovering` a range that was begun before; `unread` says
+    that its messages are not to be had, or not needed: then they are not waited for."""
 
     place: Place
     kind: str
     start: int
     recovering: Range | None = None
+    unread: bool = False
     since_ms: int = 0
     memory: int = 0
     _waiting: list[Buffered] = field(default_factory=list[Buffered])
@@ -82,24 +104,32 @@ class Partition:
     @property
     def starving(self) -> bool:
         """Whether a begun range still needs messages, however much is here already."""
-        return self.recovering is not None and (not self._waiting or self._waiting[-1].offset < self.recovering.end - 1)
+        if self.recovering is None or self.unread:
+            return False
+        return not self._waiting or self._waiting[-1].offset < self.recovering.end - 1
 
     def offer(self, offset: int, value: bytes, instant_ms: int, now_ms: int) -> None:
         """Take a delivered message. Offsets that were stored, or delivered already, are ignored."""
         if offset < self.start or (self._waiting and offset <= self._waiting[-1].offset):
             return
-        one = decode_stored(self.kind, self.place, offset, value, instant_ms)
+        one = self.decoded(offset, value, instant_ms)
         if not self._waiting:
             self.since_ms = now_ms
         self._waiting.append(one)
         self.memory += one.memory
 
-    def take(self, policy: BlockPolicy, now_ms: int, flush: bool = False) -> tuple[Range, list[Decoded]] | None:
+    def decoded(self, offset: int, value: bytes, instant_ms: int) -> Buffered:
+        """A delivered message; see `decode_stored`."""
+        return decode_stored(self.kind, self.place, offset, value, instant_ms)
+
+    def take(self, policy: BlockPolicy, now_ms: int, flush: bool = False, written_ms: int = 0) -> Cut | None:
         """The next block if it is due: full, or waited for long enough, or `flush`. Behind another that is taken and not
         stored: if it is full. Then come `stored`, in the order of taking, or `again`.
 
-        Raises PositionLost when a begun range cannot be had again.
+        A new block is written down as of `written_ms`, the time of the day.
         """
+        if not self._waiting and not self.unread:
+            return None
         if self.recovering is not None:
             return None if self._taken or self.starving else self._recovered(self.recovering)
         first = self._first()
@@ -115,32 +145,38 @@ class Partition:
             return None
         found = self._waiting[first : first + self._count]
         start = self._taken[-1][0].end if self._taken else self.start
-        return self._take(Range(self.place, start, found[-1].offset + 1), found)
+        block = Range(self.place, start, found[-1].offset + 1, content=content_of(found), written_ms=written_ms)
+        return self._take(block, found, Read.NEW)
 
     def _first(self) -> int:
-        return sum(count for _, count in self._taken)
+        return sum([count for _, count in self._taken]) if self._taken else 0
 
-    def _take(self, block: Range, found: list[Buffered]) -> tuple[Range, list[Decoded]]:
+    def _take(self, block: Range, found: list[Buffered], read: Read) -> Cut:
         self._taken.append((block, len(found)))
         self._shape, self._count, self._full = EMPTY_SHAPE, 0, False
-        return block, [one.message for one in found]
+        return Cut(block, [one.message for one in found], read)
 
-    def _recovered(self, pending: Range) -> tuple[Range, list[Decoded]]:
-        """The pending range, whose last message was delivered again: exactly the messages that it had."""
+    def _recovered(self, pending: Range) -> Cut:
+        """The pending range, whose last message was delivered again: exactly the messages that it had, if they are there."""
         found = [one for one in self._waiting if one.offset < pending.end]
+        return self._take(pending, found, self._read(pending, found))
+
+    def _read(self, pending: Range, found: list[Buffered]) -> Read:
+        if self.unread:
+            return Read.GONE
         if not found or found[-1].offset != pending.end - 1:
-            raise PositionLost(
-                f"{self.place}: the block of offsets {pending.start}-{pending.end} was begun, but the message at offset "
-                f"{pending.end - 1} is no longer there: the topic has lost data. Nothing was skipped. Compare the ledger with "
-                "`streamgauge verify`, then set the group's offset with kafka-consumer-groups --reset-offsets"
-            )
-        return self._take(pending, found)
+            return Read.GAP
+        if pending.content == ANY_CONTENT:
+            return Read.ASKED
+        if pending.content and pending.content != content_of(found):
+            return Read.OTHER
+        return Read.CONTAINS if len(found) < len(self._waiting) else Read.SAME
 
     def stored(self, now_ms: int) -> None:
         """The first of the taken blocks is final."""
         done, count = self._taken.pop(0)
         self.start = done.end
-        self.recovering = None
+        self.recovering, self.unread = None, False
         self.memory -= sum(one.memory for one in self._waiting[:count])
         del self._waiting[:count]
         self.since_ms = now_ms

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Enum
 
-from streamgauge.schemas.errors import PositionLost, StreamgaugeError
+BLOCK_FORMAT = 2
+"""How messages become a block: their order, their merging, their columns. Another rule is another number, and the rule
+of the number before stays: a block of it may be pending. 1: without the life of the topic."""
 
-BLOCK_FORMAT = 1
-"""How messages become a block: their order, their merging, their columns. Another rule is another number."""
+KNOWN_FORMATS = (1, 2)
 
-KNOWN_FORMATS = (1,)
+ANY_CONTENT = "any"
+"""In place of a fingerprint: a person has said that the range is to be inserted again, whatever is there."""
 
-_METADATA = re.compile(r"(?:pending (\d{1,19})-(\d{1,19}) format (\d{1,9})|stored) topic (\S+)", re.ASCII)
+_METADATA = re.compile(
+    r"(?:pending (\d{1,19})-(\d{1,19}) format (\d{1,9})(?: content ([0-9a-f]{16}|any) at (\d{1,16}))?|stored) topic (\S+)",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +39,18 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Offsets [start, end) of one partition: one block, one insert, one token."""
+    """Offsets [start, end) of one partition: one block, one insert, one token.
+
+    `content` is the fingerprint of its messages, `written_ms` the time when it was cut; both are missing from the intents
+    of format 1.
+    """
 
     place: Place
     start: int
     end: int
     block_format: int = BLOCK_FORMAT
+    content: str = ""
+    written_ms: int = 0
 
     @property
     def token(self) -> str:
@@ -48,55 +60,61 @@ class Range:
 
     def intent(self) -> str:
         """Metadata of `start`: this range is about to be inserted."""
-        return f"pending {self.start}-{self.end} format {self.block_format} topic {self.place.incarnation}"
+        content = f" content {self.content} at {self.written_ms}" if self.content else ""
+        return f"pending {self.start}-{self.end} format {self.block_format}{content} topic {self.place.incarnation}"
 
     def done(self) -> str:
         """Metadata of `end`: nothing is pending in this life of the topic."""
-        return f"stored topic {self.place.incarnation}"
+        return done_in(self.place)
 
 
-class IntentUnknown(StreamgaugeError):
-    """Commit metadata that this version does not understand. Nothing was inserted or skipped."""
+def done_in(place: Place) -> str:
+    """Metadata of an offset before which everything is stored, in this life of the topic."""
+    return f"stored topic {place.incarnation}"
 
 
-def parse_intent(place: Place, committed: int, metadata: str | None) -> Range | None:
-    """The pending range named by commit metadata; None if nothing is pending, or offsets were set by hand (no metadata).
+class Committed(Enum):
+    """What the group's committed offset and its metadata say of a partition."""
 
-    Raises IntentUnknown for text of another kind, for a block format this code cannot rebuild, or for a range that does
-    not start at the committed offset; PositionLost when the offset was committed in an earlier life of the topic.
-    """
+    NOTHING = "nothing"
+    BY_HAND = "an offset that was set by hand"
+    STORED = "stored up to here"
+    PENDING = "a range is pending"
+    ASKED = "a range that a person wants inserted again"
+    MOVED = "a range is pending, and the offset is not its start"
+    FOREIGN = "metadata of another program"
+    OTHER_LIFE = "an offset of another life of the topic"
+    UNKNOWN_FORMAT = "a range of a format that is not known here"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSays:
+    """What is committed, and the range and the life of the topic that it names, if it does."""
+
+    kind: Committed
+    offset: int
+    pending: Range | None = None
+    life: str = ""
+
+
+def read_commit(place: Place, offset: int, metadata: str | None) -> GroupSays:
+    """What a committed offset (negative: none) and its metadata say. Any text is something."""
+    if offset < 0:
+        return GroupSays(Committed.NOTHING, offset)
     if not metadata:
-        return None
+        return GroupSays(Committed.BY_HAND, offset)
     found = _METADATA.fullmatch(metadata)
     if found is None:
-        raise IntentUnknown(
-            f"the commit metadata of {place} was not written by a sink of this version. If another program commits in this "
-            "group, give it a group of its own; then set the offset with kafka-consumer-groups --reset-offsets"
-        )
-    start, end, block_format, incarnation = found.groups()
-    if incarnation != place.incarnation:
-        raise PositionLost(
-            f"{place} was made anew (its id was {incarnation}, now it is {place.incarnation}), and the group still has the "
-            f"offset {committed} of its earlier life. {ANEW}"
-        )
+        return GroupSays(Committed.FOREIGN, offset)
+    start, end, block_format, content, written_ms, life = found.groups()
+    if life != place.incarnation:
+        return GroupSays(Committed.OTHER_LIFE, offset, life=life)
     if start is None:
-        return None
-    pending = Range(place, int(start), int(end), int(block_format))
+        return GroupSays(Committed.STORED, offset, life=life)
+    pending = Range(place, int(start), int(end), int(block_format), content or "", int(written_ms or 0))
+    if pending.start != offset or pending.end <= pending.start:
+        return GroupSays(Committed.MOVED, offset, pending, life)
     if pending.block_format not in KNOWN_FORMATS:
-        raise IntentUnknown(
-            f"{place} has a pending block of format {pending.block_format}; finish it with the version of streamgauge that "
-            "began it, then upgrade"
-        )
-    if pending.start != committed or pending.end <= pending.start:
-        raise IntentUnknown(
-            f"the intent of {place} is for offsets {pending.start}-{pending.end}, but the committed offset is {committed}: "
-            "the group's offsets were changed by hand. Set them again with kafka-consumer-groups --reset-offsets"
-        )
-    return pending
-
-
-ANEW = (
-    "Stop the sinks and set the group to the beginning of the topic with kafka-consumer-groups --reset-offsets "
-    "--to-earliest; blocks of the new topic cannot be taken for those of the old one"
-)
-"""What to do when a topic was made anew."""
+        return GroupSays(Committed.UNKNOWN_FORMAT, offset, pending, life)
+    kind = Committed.ASKED if pending.content == ANY_CONTENT else Committed.PENDING
+    return GroupSays(kind, offset, pending, life)

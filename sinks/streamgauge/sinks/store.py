@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ StoreError = ClickHouseError
 """What the methods of `Store` raise."""
 
 LARGEST = (1 << 64) - 1
+NO_SUMS = (0.0, math.inf)
+"""Of an entry that was written without them: nothing can be compared."""
 
 
 def store_url(value: str) -> str:
@@ -139,13 +142,15 @@ class Store:
                 min(sum(e.refused.values()), LARGEST),
                 [tier for tier, _ in e.points], [_day(day) for _, day in e.points], list(e.points.values()),
                 dict(e.refused), dict(e.scrubbed), dict(e.skipped), _instant(e.min_window), _instant(e.max_window),
-                _instant(e.committed_ms / 1000),
+                _instant(e.committed_ms / 1000), e.sequence_gaps, e.sequence_repeats,
+                [e.sums.get(key, NO_SUMS)[0] for key in e.points], [e.sums.get(key, NO_SUMS)[1] for key in e.points],
             ]
             for e in entries
         ]  # fmt: skip
         names = (
             "region topic incarnation partition offset_from offset_to messages batches points refused_points tiers days "
-            "day_points refused scrubbed skipped min_window max_window committed_at"
+            "day_points refused scrubbed skipped min_window max_window committed_at sequence_gaps sequence_repeats "
+            "day_sums day_magnitudes"
         )
         self._rows("ledger", rows, names.split(), token)
 
@@ -153,21 +158,13 @@ class Store:
         """Insert dead letters; a repeat is harmless."""
         rows = [
             [
-                d.region,
-                d.topic,
-                incarnation,
-                d.partition,
-                d.offset,
-                d.reason,
-                d.rows,
-                d.event,
-                d.detail,
-                _instant(d.at_ms / 1000),
+                d.region, d.topic, incarnation, d.partition, d.offset, d.reason, d.rows, d.event, d.detail,
+                _instant(d.at_ms / 1000), d.contract, d.service, d.size, d.hash, d.which_text(), d.sample_text(), d.again,
             ]
             for d in letters
-        ]
-        names = ["region", "topic", "incarnation", "partition", "offset", "reason", "rows", "event", "detail", "at"]
-        self._rows("dead", rows, names, token)
+        ]  # fmt: skip
+        names = "region topic incarnation partition offset reason rows event detail at contract service size hash which sample"
+        self._rows("dead", rows, [*names.split(), "again"], token)
 
     def _rows(self, name: str, rows: list[list[Any]], names: Sequence[str], token: str = "") -> None:
         if rows:

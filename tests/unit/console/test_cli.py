@@ -56,7 +56,10 @@ def own_group() -> LazyGroup:
     return LazyGroup(table=ours)
 
 
-OWN_MODULES = {f"streamgauge.console.commands_{name}" for name in ("contract", "query", "replay", "topics", "version")}
+OWN_MODULES = {
+    f"streamgauge.console.commands_{name}"
+    for name in ("contract", "dead", "query", "replay", "tail", "topics", "version")
+}
 
 
 def test_the_help_imports_nothing_heavy() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from streamgauge.console.commands_verify import watch_line, watch_text
 from streamgauge.console.verify import (
     LedgerRange,
     PartitionReport,
     Verification,
     day_reports,
     partition_reports,
+    value_reports,
 )
 from streamgauge.schemas.settings import FOR_EVER
 from streamgauge.schemas.windows import DAY_MS
@@ -68,3 +72,51 @@ def test_an_expired_tier_is_not_asked_for_the_day() -> None:
     (day,) = day_reports({(0, DAY - 5): 10}, [{}, *({DAY - 5: 10},) * 3], kept, NOW)
     assert day.tiers == (None, (10, 10), (10, 10), (10, 10))
     assert Verification((), (day,)).exact
+
+
+def test_values_that_were_edited_are_seen_where_points_are_all_there() -> None:
+    ledger = {(0, DAY): (10.0, 12.0), (2, DAY): (5.0, 5.0)}
+    assert value_reports(ledger, [{DAY: 10.0}, {DAY: 10.0}, {DAY: 15.0}, {DAY: 15.0}], KEPT, NOW) == ()
+    (one,) = value_reports(ledger, [{DAY: 10.0}, {DAY: 10.0}, {DAY: 15.5}, {DAY: 15.0}], KEPT, NOW)
+    assert (one.tier, one.expected, one.found) == ("1h", 15.0, 15.5)
+    assert not Verification((), (), values=(one,)).exact
+
+
+def test_what_rounding_explains_is_no_difference() -> None:
+    ledger = {(0, DAY): (0.0, 1e9)}
+    assert value_reports(ledger, [{DAY: 0.9}] * 4, KEPT, NOW) == ()
+    assert len(value_reports(ledger, [{DAY: 1.1}] * 4, KEPT, NOW)) == 4
+
+
+def test_values_are_not_compared_where_an_entry_does_not_say_or_a_tier_has_expired() -> None:
+    assert value_reports({(0, DAY): (0.0, float("inf"))}, [{DAY: 7.0}] * 4, KEPT, NOW) == ()
+    assert value_reports({(0, DAY): (1e307, 1e307)}, [{DAY: 7.0}] * 4, KEPT, NOW) == ()
+    late = NOW + 10 * DAY_MS
+    found = value_reports({(0, DAY): (1.0, 1.0)}, [{}] * 4, (DAY_MS, DAY_MS, DAY_MS, FOR_EVER), late)
+    assert [one.tier for one in found] == ["1d"]
+
+
+def test_batches_that_never_came_and_repeats_are_summed() -> None:
+    first = LedgerRange("raw", 0, 0, 5, 5, 5, 10, 0, "", 2, 1)
+    second = LedgerRange("raw", 0, 5, 9, 4, 4, 10, 0, "", 1, 0)
+    reports = partition_reports([first, second])
+    assert (reports[0].sequence_gaps, reports[0].sequence_repeats) == (3, 1)
+    assert Verification(reports, ()).missing == 3
+
+
+def test_a_watch_says_since_when_something_is_wrong() -> None:
+    at = datetime(2026, 11, 22, 12, 0, 5, tzinfo=UTC)
+    wrong = Verification(partition_reports([entry(0, 5), entry(7, 9)]), (), {"too_old": 3})
+    line = watch_line(wrong, at, at)
+    assert (line["exact"], line["lost"], line["refused"], line["since"]) == (False, 2, 3, "2026-11-22T12:00:05+00:00")
+    assert "not exact since 2026-11-22T12:00:05+00:00   points 20   lost 2" in watch_text(line)
+    fine = watch_line(Verification(partition_reports([entry(0, 5)]), ()), at, None)
+    assert (fine["exact"], fine["since"]) == (True, None)
+    assert "exact   points 10" in watch_text(fine)
+
+
+def test_offsets_for_which_nothing_was_added_are_lost_unless_retention_took_them() -> None:
+    entries = [LedgerRange("raw", 0, 0, 9, 7, 7, 10, 0), LedgerRange("raw", 0, 9, 19, 0, 0, 0, 10, passed=10)]
+    (report,) = partition_reports(entries)
+    assert (report.short, report.passed) == (2, 10)
+    assert (Verification((report,), ()).lost, Verification((report,), ()).exact) == (2, False)

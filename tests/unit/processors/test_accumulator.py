@@ -114,8 +114,10 @@ def test_a_contract_that_is_not_known_is_waited_for_and_then_refused() -> None:
     assert accumulator.add(7, message, {}, NOW, never)
     assert accumulator.refused == {"unknown_contract": 3}
     assert accumulator.dead[0].detail == "order version 1"
-    assert accumulator.add(8, message, CONTRACTS, NOW, always)
+    assert accumulator.add(8, events([{"country": "AU", "amount": 2.0}] * 3), CONTRACTS, NOW, always)
     assert (accumulator.messages, accumulator.batches, accumulator.points) == (2, 1, 6)
+    assert accumulator.add(9, message, CONTRACTS, NOW, always), "what was refused comes back by replaying its letter"
+    assert (accumulator.messages, accumulator.points, accumulator.refused) == (3, 6, {"unknown_contract": 3})
 
 
 def test_a_known_contract_of_another_version_does_not_do() -> None:

@@ -50,7 +50,7 @@ def test_keys_are_used_once_between_two_snapshots_so_that_compaction_removes_not
 
 
 def test_a_large_snapshot_travels_in_parts_of_which_the_first_is_the_anchor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memories, "STREAMS_A_MESSAGE", 2)
+    monkeypatch.setattr(memories, "ENTRIES_A_MESSAGE", 2)
     one = memory()
     note(one, "a", "b", "c", "d", "e")
     made = one.take(7, 0)[1]

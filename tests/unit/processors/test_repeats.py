@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from streamgauge.schemas.again import AGAIN_HEADER, Again
 from streamgauge.schemas.batches import Origin, encode_events
 from streamgauge.schemas.packing import pack_strings
 from tests.unit.processors.raw import NOW
@@ -91,3 +92,45 @@ async def test_a_batch_that_waits_for_its_contract_is_new_when_the_contract_has_
     bench.contracts = known
     await deliver(bench, 0, 0)
     assert bench.countries() == once(0)
+
+
+async def test_a_batch_that_is_refused_twice_leaves_one_letter() -> None:
+    bench = await opened()
+    bench.contracts = {}
+    await bench.partition.add(0, batch(0))
+    bench.clock.now_ms += 121_000
+    await deliver(bench, 0, 0, 0)
+    assert [letter.offset for letter in bench.store.totals().dead] == [0]
+    assert accounts(bench) == [(2, 1, 0)]
+
+
+async def test_a_replay_counts_once_whoever_owns_the_partition_then() -> None:
+    bench = await opened()
+    again = {AGAIN_HEADER: Again(0, "too_old").encode()}
+    await bench.partition.add(0, batch(0, contract=9), {})
+    bench.clock.now_ms += 121_000
+    await deliver(bench, 0)
+    await bench.partition.add(0, batch(0, contract=9), {})
+    await bench.partition.add(1, batch(0), again)
+    await deliver(bench, 2)
+    assert bench.countries() == once(0)
+    await bench.partition.close()
+    bench.partition = bench.new_partition()
+    await bench.partition.open()
+    await bench.partition.add(2, batch(0), again)
+    await deliver(bench, 3)
+    assert bench.countries() == once(0)
+    assert accounts(bench)[-1] == (1, 1, 0)
+
+
+async def test_a_replay_that_was_not_committed_counts_when_it_comes_again() -> None:
+    bench = await opened()
+    again = {AGAIN_HEADER: Again(0, "too_old").encode()}
+    await deliver(bench, 0, 7)
+    bench.faults["begin"] = 1
+    await bench.partition.add(1, batch(0), again)
+    await deliver(bench, 2)
+    assert bench.countries() == once(7)
+    await bench.partition.add(1, batch(0), again)
+    await deliver(bench, 2)
+    assert bench.countries() == once(0, 7)

@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 import pytest
 
+from streamgauge.schemas.again import Again, decode_again
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
 from streamgauge.schemas.contracts import Contract, Field, parse_contract
 from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
@@ -21,6 +22,7 @@ from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
+    SampleRow,
     decode_dead,
     decode_ledger,
 )
@@ -36,7 +38,8 @@ from streamgauge.schemas.rollups import (
     decode_rollups,
     encode,
 )
-from streamgauge.schemas.state import Hole, StateMessage, StreamState, decode_state
+from streamgauge.schemas.row_sets import RowSet
+from streamgauge.schemas.state import Hole, Replay, StateMessage, StreamState, decode_state
 from tests.properties.messages import column_values, points_of, row_values
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "v1"
@@ -135,12 +138,27 @@ LEDGER = LedgerEntry(
 DEAD = DeadLetter(
     "ap", "sg.ap.events.v1", 3, 1_007, "missing_field", 2_000, 1_795_354_001_500, "order_placed", "country"
 )
+LEDGER_SUMS = replace(LEDGER, sums={(0, 20_779): (12.5, 12.75), (2, 20_700): (-1e300, 1e300)})
+DEAD_ROWS = replace(
+    DEAD,
+    reason="bad_value",
+    contract=3,
+    service="checkout",
+    size=48_112,
+    hash="00112233445566778899aabbccddeeff",
+    which=RowSet(2_000, "u4", "BQAAAAcAAADPBwAA0AcAAA=="),
+    sample=(SampleRow(5, 1_795_354_000_000, {"country": "[email]", "amount": 12.5, "segment": None}),),
+    again=1_044,
+)
+AGAIN = Again(1_007, "too_old", RowSet(12, "bits", "BQg="), backfill=True, copy=1_044)
 STREAMS = (
     StreamState(bytes(range(16)), 426, 1_795_354_000, (Hole(419, 421, 1_795_353_000), Hole(422, 425, 1_795_353_900))),
     StreamState(bytes(16), 1, 1_795_354_001),
 )
 STATE = StateMessage("ap", "sg.ap.events.v1", 3, "snapshot", 1_042, STREAMS, 1, 2)
-STATE_CHANGE = StateMessage("ap", "sg.ap.metrics.v1", 0, "change", 7, STREAMS[1:])
+STATE_CHANGE = StateMessage(
+    "ap", "sg.ap.metrics.v1", 0, "change", 7, STREAMS[1:], replays=(Replay(1_007, "too_old", 1_795_354_002),)
+)
 KEYS = Keys(
     np.array([1, 18_446_744_073_709_551_615], np.uint64),
     np.array([0, 9_876_543_210_987_654_321], np.uint64),
@@ -187,7 +205,10 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "rollups.json": lambda: encode(ROLLUPS),
     "distinct.json": lambda: encode(DISTINCT),
     "ledger.json": LEDGER.encode,
+    "ledger_sums.json": LEDGER_SUMS.encode,
     "dead.json": DEAD.encode,
+    "dead_rows.json": DEAD_ROWS.encode,
+    "again.json": AGAIN.encode,
     "state.json": STATE.encode,
     "state_change.json": STATE_CHANGE.encode,
     "keys_slice.json": KEYS_SLICE.encode,
@@ -251,7 +272,10 @@ def test_golden_rollups_and_distinct_hashes_are_read(name: str, message: RollupM
 
 def test_golden_accounts_are_read() -> None:
     assert decode_ledger(read("ledger.json")) == LEDGER
+    assert decode_ledger(read("ledger_sums.json")) == LEDGER_SUMS
     assert decode_dead(read("dead.json")) == DEAD
+    assert decode_dead(read("dead_rows.json")) == DEAD_ROWS
+    assert decode_again(read("again.json"), 1_100) == AGAIN
     assert decode_state(read("state.json")) == STATE
     assert decode_state(read("state_change.json")) == STATE_CHANGE
 

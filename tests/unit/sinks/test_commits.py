@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError
 
 from streamgauge.sinks.commits import answer_of, offset_of
 from streamgauge.sinks.insertion import CommitDone, CommitIntent, Outcome
-from streamgauge.sinks.ranges import parse_intent
+from streamgauge.sinks.ranges import Committed, read_commit
 from tests.unit.sinks.messages import BLOCK, PLACE
 
 
@@ -15,8 +15,8 @@ def test_an_intent_is_committed_at_the_start_of_its_range_and_the_end_at_its_end
     intent, end = offset_of(CommitIntent(BLOCK)), offset_of(CommitDone(BLOCK))
     assert (intent.topic, intent.partition, intent.offset) == (PLACE.topic, 3, 7)
     assert (end.topic, end.partition, end.offset) == (PLACE.topic, 3, 9)
-    assert parse_intent(PLACE, 7, intent.metadata) == BLOCK
-    assert parse_intent(PLACE, 9, end.metadata) is None
+    assert read_commit(PLACE, 7, intent.metadata).pending == BLOCK
+    assert read_commit(PLACE, 9, end.metadata).kind is Committed.STORED
     assert end.metadata, "a later reader must know the life of the topic"
 
 

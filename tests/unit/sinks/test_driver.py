@@ -11,8 +11,9 @@ import pytest
 from streamgauge.schemas.errors import PositionLost
 from streamgauge.schemas.topics import DEAD
 from streamgauge.sinks.blocks import BlockPolicy
+from streamgauge.sinks.decisions import FORGIVING, InStore, StoreView, Undecided
 from streamgauge.sinks.driver import Commit, Driver, Inserts
-from streamgauge.sinks.insertion import CommitIntent, Outcome
+from streamgauge.sinks.insertion import Answer, CommitIntent, Outcome
 from streamgauge.sinks.partition import Decoded, Partition, decode_stored
 from streamgauge.sinks.ranges import Place, Range
 from tests.unit.sinks.messages import LETTER
@@ -31,10 +32,19 @@ class Bench:
         self.tasks: list[tuple[Callable[[], Any], Future[Any]]] = []
         self.commits: list[list[tuple[str, int, int]]] = []
         self.inserted: list[str] = []
+        self.asked: list[str] = []
+        self.view: Answer = FORGIVING
+        self.table = "dead"
         self.outcomes: dict[str, list[Outcome]] = {"intent": [], "done": [], "insert": []}
         self.broken: Exception | None = None
         self.driver = Driver(
-            BlockPolicy(**{"every_ms": 500, **policy}), self.prepare, self.commit, self.submit, lambda: self.now
+            BlockPolicy(**{"every_ms": 500, **policy}),
+            self.prepare,
+            self.ask,
+            self.commit,
+            self.submit,
+            lambda: self.now,
+            lambda: 7,
         )
         for key in (A, B):
             self.driver.own(key, Partition(Place("eu", TOPIC, "life", key[1]), DEAD.kind, 0))
@@ -42,7 +52,11 @@ class Bench:
     def prepare(self, block: Range, _: list[Decoded]) -> Inserts:
         if self.broken:
             raise self.broken
-        return {"dead": lambda token: self._insert(f"{block.place.partition}:{block.start}-{block.end}", token)}
+        return {self.table: lambda token: self._insert(f"{block.place.partition}:{block.start}-{block.end}", token)}
+
+    def ask(self, pending: Range) -> Answer:
+        self.asked.append(f"{pending.place.partition}:{pending.start}-{pending.end}")
+        return self.view
 
     def _insert(self, name: str, token: str) -> Outcome:
         assert token.endswith(name)
@@ -178,6 +192,41 @@ def test_what_was_taken_away_is_forgotten_and_begins_anew_where_the_group_says()
     bench.offer(A, 0, 1, 2)
     bench.turns(flush=True)
     assert bench.inserted == ["0:0-2", "0:2-3"]
+    assert bench.asked == ["0:0-2"], "the store, whether that is safe"
+
+
+def test_a_range_that_is_in_already_is_committed_without_an_insert_and_the_next_one_follows() -> None:
+    bench = Bench()
+    place = Place("eu", TOPIC, "life", 0)
+    bench.driver.own(A, Partition(place, DEAD.kind, 0, Range(place, 0, 2), unread=True))
+    bench.view, bench.table = StoreView(InStore.SAME), "rollups_landing"
+    bench.offer(A, 2)
+    bench.turns(flush=True)
+    bench.turns(flush=True)
+    assert bench.inserted == ["0:2-3"]
+    assert bench.commits == [[("intent", 0, 0)], [("done", 0, 2)], [("intent", 0, 2)], [("done", 0, 3)]]
+
+
+def test_an_unknown_insert_of_points_asks_the_store_in_a_thread_and_stops_where_it_is_not_safe() -> None:
+    bench = Bench()
+    bench.table = "rollups_landing"
+    bench.outcomes["insert"] = [Outcome.UNKNOWN] * 9
+    bench.view = Outcome.UNKNOWN
+    bench.offer(A, 0)
+    bench.turns(flush=True)
+    assert (bench.inserted, bench.asked) == (["0:0-1"], [])
+    bench.now += 0.2
+    bench.turns()
+    assert (bench.inserted, bench.asked) == (["0:0-1"], ["0:0-1"])
+    bench.view = FORGIVING
+    bench.now += 0.2
+    bench.turns()
+    assert (bench.inserted, bench.asked) == (["0:0-1"] * 2, ["0:0-1"] * 2)
+    bench.view = StoreView(InStore.BEHIND, covered=False)
+    bench.now += 0.4
+    with pytest.raises(Undecided, match="might count twice"):
+        bench.turns()
+    assert len(bench.inserted) == 2
 
 
 def test_while_a_block_is_inserted_the_next_one_is_built_if_it_is_full() -> None:

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from streamgauge.schemas.errors import PositionLost
+from streamgauge.sinks.decisions import InStore, Read, StoreView, Undecided
 from streamgauge.sinks.insertion import (
+    Answer,
+    AskStore,
     CommitDone,
     CommitIntent,
     InsertTable,
@@ -24,9 +28,14 @@ INTENT, END = CommitIntent(BLOCK), CommitDone(BLOCK)
 SERIES, POINTS = InsertTable("series", BLOCK.token), InsertTable("rollups_landing", BLOCK.token)
 
 
-def carried_out(outcomes: Sequence[Outcome]) -> tuple[list[Operation], bool | None]:
+ASK = AskStore(BLOCK)
+SAFE, FORGOTTEN = StoreView(InStore.BEHIND, covered=True), StoreView(InStore.BEHIND, covered=False)
+IN = StoreView(InStore.SAME, covered=False)
+
+
+def carried_out(outcomes: Sequence[Answer], read: Read = Read.NEW) -> tuple[list[Operation], bool | None]:
     """Every operation that was asked for, and how it ended; None when it goes on."""
-    steps = store_range(BLOCK, ("series", "rollups_landing"), RetryPolicy(0.25, 1.0, 15.0))
+    steps = store_range(BLOCK, ("series", "rollups_landing"), RetryPolicy(0.25, 1.0, 15.0), read)
     asked = [next(steps)]
     try:
         for outcome in outcomes:
@@ -52,7 +61,7 @@ def test_a_fenced_intent_inserts_nothing() -> None:
 
 
 def test_an_insert_is_tried_again_with_the_same_token_until_it_is_done() -> None:
-    outcomes = [DONE, UNKNOWN, DONE, UNKNOWN, DONE, UNKNOWN, DONE, UNKNOWN, DONE, REFUSED, DONE, DONE]
+    outcomes: list[Answer] = [DONE, UNKNOWN, DONE, UNKNOWN, DONE, UNKNOWN, DONE, UNKNOWN, DONE, REFUSED, DONE, DONE]
     assert carried_out(outcomes) == (
         [
             INTENT,
@@ -61,6 +70,69 @@ def test_an_insert_is_tried_again_with_the_same_token_until_it_is_done() -> None
         ],
         None,
     )  # fmt: skip
+
+
+def test_points_are_tried_again_only_after_the_store_has_said_that_their_token_is_still_known() -> None:
+    assert carried_out([DONE, DONE, UNKNOWN, DONE, UNKNOWN, DONE, SAFE, DONE, DONE]) == (
+        [INTENT, SERIES, POINTS, Wait(0.25), ASK, Wait(0.25), ASK, POINTS, END],
+        True,
+    )
+
+
+def test_a_begun_range_asks_again_when_names_have_taken_their_time() -> None:
+    assert carried_out([DONE, SAFE, UNKNOWN, DONE, DONE, SAFE], Read.SAME)[0] == [
+        INTENT, ASK, SERIES, Wait(0.25), SERIES, ASK, POINTS,
+    ]  # fmt: skip
+
+
+def test_points_whose_token_may_be_forgotten_are_not_tried_again_it_stops() -> None:
+    with pytest.raises(Undecided, match=r"inserting it again might count twice.*sink-offset --resolve"):
+        carried_out([DONE, DONE, UNKNOWN, DONE, FORGOTTEN, DONE])
+
+
+def test_points_that_turn_out_to_be_in_are_not_inserted_again_when_their_token_may_be_forgotten() -> None:
+    assert carried_out([DONE, DONE, UNKNOWN, DONE, IN, DONE]) == (
+        [INTENT, SERIES, POINTS, Wait(0.25), ASK, END],
+        True,
+    )
+
+
+def test_a_range_that_was_begun_before_is_inserted_only_after_asking() -> None:
+    assert carried_out([DONE, SAFE, DONE, DONE, DONE], Read.SAME) == ([INTENT, ASK, SERIES, POINTS, END], True)
+    with pytest.raises(Undecided, match="might count twice"):
+        carried_out([DONE, FORGOTTEN, DONE], Read.CONTAINS)
+
+
+def test_a_range_that_is_in_already_is_only_committed_when_its_messages_are_not_what_they_were() -> None:
+    for read in (Read.OTHER, Read.GAP, Read.GONE):
+        assert carried_out([DONE, IN, DONE, DONE], read) == ([INTENT, ASK, SERIES, END], True), (
+            "names replace each other"
+        )
+    with pytest.raises(PositionLost, match="no longer there"):
+        carried_out([DONE, SAFE, DONE], Read.GAP)
+    with pytest.raises(Undecided, match="other messages than the topic has now"):
+        carried_out([DONE, StoreView(InStore.HALF), DONE], Read.OTHER)
+
+
+def test_what_a_person_wants_inserted_again_is_inserted_again() -> None:
+    cut = StoreView(InStore.PART)
+    assert carried_out([DONE, cut, DONE, DONE], Read.ASKED)[0] == [INTENT, ASK, SERIES, POINTS, END]
+    assert carried_out([DONE, cut, DONE, UNKNOWN, DONE, cut], Read.ASKED)[0][-1] == POINTS
+    with pytest.raises(Undecided, match="might count twice"):
+        carried_out([DONE, cut, DONE, UNKNOWN, DONE, FORGOTTEN, DONE], Read.ASKED)
+
+
+def test_only_the_owner_stops_a_frozen_sink_that_sees_its_successors_blocks_is_fenced() -> None:
+    beyond = StoreView(InStore.BEYOND)
+    assert carried_out([DONE, beyond, UNKNOWN, DONE, FENCED], Read.SAME) == (
+        [INTENT, ASK, INTENT, Wait(0.25), INTENT],
+        False,
+    )
+    assert carried_out([DONE, DONE, UNKNOWN, DONE, beyond, FENCED])[1] is False
+
+
+def test_a_fenced_range_that_was_begun_before_asks_nothing() -> None:
+    assert carried_out([FENCED], Read.SAME) == ([INTENT], False)
 
 
 def test_the_end_is_committed_until_it_is_acknowledged() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from streamgauge.schemas.windows import DAY_MS
@@ -21,9 +23,9 @@ def test_shipped_migrations_destroy_nothing_and_can_be_taken_back() -> None:
     for one in shipped():
         up, down = (list(statements(script, "db")) for script in (one.up, one.down))
         assert not any(map(is_dangerous, up)), one.name
-        created = {line.split(" EXISTS ")[1].split()[0] for line in up}
-        dropped = {line.split(" EXISTS ")[1].split()[0] for line in down}
-        assert created == dropped, one.name
+        created = set(re.findall(r"(?:CREATE .*?|ADD COLUMN )IF NOT EXISTS (\S+)", "\n".join(up)))
+        dropped = set(re.findall(r"(?:DROP TABLE|DROP VIEW|DROP COLUMN) IF EXISTS ([^\s,]+)", "\n".join(down)))
+        assert created == dropped != set(), one.name
 
 
 def test_every_table_that_takes_blocks_has_a_deduplication_window() -> None:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from streamgauge.schemas.batches import MAX_INSTANT_MS
-from streamgauge.schemas.errors import PositionLost
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry
 from streamgauge.schemas.rollups import RollupMessage, RollupRows, encode
 from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, ROLLUPS
 from streamgauge.sinks.blocks import COUNT_LIMIT, BlockPolicy
-from streamgauge.sinks.partition import Partition, decode_stored
-from streamgauge.sinks.ranges import Range
+from streamgauge.sinks.decisions import Read
+from streamgauge.sinks.partition import Cut, Partition, content_of, decode_stored
+from streamgauge.sinks.ranges import ANY_CONTENT, Range
 from tests.unit.sinks.messages import DAY, ENTRY, LETTER, PLACE, T0, Row, hashes, message
 
 POLICY = BlockPolicy(every_ms=500, max_rows=10, max_bytes=1 << 20, max_parts=3)
@@ -38,7 +38,7 @@ def partition(
     return found
 
 
-def taken(found: tuple[Range, Sequence[object]] | None) -> tuple[int, int, list[int]] | None:
+def taken(found: Cut | None) -> tuple[int, int, list[int]] | None:
     """A block as its bounds and the offsets of its letters."""
     if found is None:
         return None
@@ -95,7 +95,8 @@ def test_a_block_that_did_not_end_comes_again_as_it_was_and_those_behind_it_are_
     assert taken(one.take(POLICY, 1_000)) == (10, 20, list(range(10, 20)))
     one.again()
     tight = replace(POLICY, max_rows=3)
-    assert one.take(tight, 1_000) == first
+    assert first is not None
+    assert one.take(tight, 1_000) == first._replace(read=Read.CONTAINS)
     assert one.take(tight, 1_000) is None, "nothing overtakes a begun range"
     one.stored(1_000)
     assert taken(one.take(tight, 1_000)) == (10, 13, [10, 11, 12])
@@ -136,10 +137,66 @@ def test_a_begun_range_is_built_again_from_exactly_its_messages_at_once() -> Non
     assert taken(one.take(POLICY, 1_500)) == (9, 11, [9, 10])
 
 
-def test_a_begun_range_whose_end_is_gone_stops_with_advice() -> None:
-    one = partition([5, 6, 9], start=5, recovering=(5, 9))
-    with pytest.raises(PositionLost, match=r"offset 8 is no longer there.*verify"):
-        one.take(POLICY, 1_000)
+def begun(content: str, offsets: Sequence[int]) -> Read:
+    """What the topic gives to a range 5 to 9 that was begun."""
+    one = Partition(PLACE, DEAD.kind, 5, Range(PLACE, 5, 9, content=content))
+    for offset in offsets:
+        one.offer(offset, dead(offset), AT, 1_000)
+    cut = one.take(POLICY, 1_000)
+    assert cut is not None
+    assert (cut.block.start, cut.block.end, len(cut.messages)) == (5, 9, sum(offset < 9 for offset in offsets))
+    return cut.read
+
+
+def test_a_begun_range_is_known_by_its_fingerprint() -> None:
+    content = content_of([decode_stored(DEAD.kind, PLACE, offset, dead(offset), AT) for offset in (5, 8)])
+    assert begun(content, [5, 8]) is Read.SAME
+    assert begun(content, [5, 8, 9]) is Read.CONTAINS
+    assert begun(content, [8]) is Read.OTHER
+    assert begun(content, [5, 6, 8]) is Read.OTHER
+    assert begun("", [6, 8]) is Read.SAME, "an intent of format 1 has none"
+    assert begun(ANY_CONTENT, [8, 9]) is Read.ASKED
+    assert begun(content, [5, 6, 9]) is Read.GAP
+    assert begun(content, [9]) is Read.GAP
+
+
+def test_a_fingerprint_is_of_values_and_offsets_in_their_order_and_not_of_when_they_came() -> None:
+    def content(*messages: tuple[int, bytes], at: int = AT) -> str:
+        return content_of([decode_stored(DEAD.kind, PLACE, offset, value, at) for offset, value in messages])
+
+    same = content((5, b"a"), (6, b"b"))
+    assert content((5, b"a"), (6, b"b"), at=7) == same
+    others = [
+        content((5, b"a")),
+        content((5, b"a"), (7, b"b")),
+        content((5, b"ab"), (6, b"")),
+        content((6, b"b"), (5, b"a")),
+    ]
+    assert len({same, *others}) == 5
+    assert len(same) == 16
+
+
+def test_a_new_block_carries_its_fingerprint_and_the_time_of_the_day() -> None:
+    one = partition([1, 2])
+    cut = one.take(POLICY, 1_500, written_ms=AT)
+    assert cut is not None
+    assert cut.read is Read.NEW
+    assert cut.block.written_ms == AT
+    assert cut.block.content == content_of([decode_stored(DEAD.kind, PLACE, n, dead(n), AT) for n in (1, 2)])
+    one.again()
+    again = one.take(POLICY, 9_999, written_ms=AT + 99)
+    assert again is not None
+    assert again.block == cut.block, "it is as old as it was"
+
+
+def test_a_range_that_needs_not_be_read_is_due_at_once_and_the_rest_follows() -> None:
+    one = Partition(PLACE, DEAD.kind, 5, Range(PLACE, 5, 9), unread=True)
+    assert not one.starving
+    cut = one.take(POLICY, 1_000)
+    assert cut == (Range(PLACE, 5, 9), [], Read.GONE)
+    one.offer(9, dead(9), AT, 1_000)
+    one.stored(1_000)
+    assert taken(one.take(POLICY, 9_999)) == (9, 10, [9])
 
 
 def test_versions_never_share_a_block() -> None:

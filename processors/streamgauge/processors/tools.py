@@ -1,0 +1,27 @@
+"""Tools: what accumulators of one worker share, and where what they read stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from streamgauge.processors.policy import TimePolicy
+from streamgauge.processors.scrub import DistinctHasher, Scrubber
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What accumulators of one worker share: their memories of values, hashes and series."""
+
+    scrubber: Scrubber
+    hasher: DistinctHasher
+    policy: TimePolicy = field(default_factory=TimePolicy)
+    max_message_bytes: int = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message stands."""
+
+    region: str
+    topic: str
+    partition: int

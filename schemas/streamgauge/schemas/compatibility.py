@@ -1,0 +1,157 @@
+"""Compatibility: whether a contract may replace another one, change by change, and why not.
+
+What is in force may grow: optional fields, values of a closed set. It may not take away what somebody reads, change what
+a number means, or show more of a person than before. Pure; two contracts in, a list of changes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from streamgauge.schemas.contracts import Contract, Field
+from streamgauge.schemas.packing import Json
+from streamgauge.schemas.settings import FOR_EVER, duration_ms
+from streamgauge.schemas.windows import tier_index
+
+EXPOSURE = {"dropped": 0, "idempotency_key": 1, "unique": 2, "measure": 3, "dimension": 4}
+"""How much of a field's values each kind shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference: where, whether it is compatible, and what it means."""
+
+    place: str
+    compatible: bool
+    text: str
+
+    def json(self) -> Json:
+        """As a JSON object."""
+        return {"place": self.place, "compatible": self.compatible, "text": self.text}
+
+
+def compare(old: Contract, new: Contract) -> list[Change]:
+    """Every difference between what is in force and what is to replace it; empty when there is none."""
+    found = [*_heads(old, new), *_fields(old, new)]
+    if old.name == new.name and old.version == new.version and old.json() != new.json():
+        found.insert(
+            0,
+            _no(
+                "version",
+                f"version {old.version} says something else already; a version is final, raise it to {old.version + 1}",
+            ),
+        )
+    return found
+
+
+def compatible(changes: list[Change]) -> bool:
+    """Whether nothing stands against it."""
+    return all(change.compatible for change in changes)
+
+
+def _yes(place: str, text: str) -> Change:
+    return Change(place, True, text)
+
+
+def _no(place: str, text: str) -> Change:
+    return Change(place, False, text)
+
+
+def _heads(old: Contract, new: Contract) -> Iterator[Change]:
+    if old.name != new.name:
+        yield _no("name", f"{old.name} and {new.name} are two events; compare versions of one")
+    if new.version < old.version:
+        yield _no("version", f"goes back from {old.version} to {new.version}; versions only rise")
+    if old.granularity != new.granularity:
+        finer = tier_index(new.granularity) < tier_index(old.granularity)
+        lost = "windows before it have no such detail" if finer else "detail that is asked for ends"
+        yield _no("granularity", f"{old.granularity} becomes {new.granularity}: {lost}; use another event")
+    if old.purpose != new.purpose:
+        yield _no(
+            "purpose", f"{old.purpose!r} becomes {new.purpose!r}: what was collected for one purpose serves another"
+        )
+    if old.retention != new.retention:
+        longer = _kept_ms(new.retention) > _kept_ms(old.retention)
+        yield Change("retention", not longer, f"{_or_none(old.retention)} becomes {_or_none(new.retention)}")
+    for key in ("time", "time_format"):
+        before, after = getattr(old, key), getattr(new, key)
+        if before != after:
+            yield Change(
+                key, not before, f"{_or_none(before)} becomes {_or_none(after)}: times of files are read otherwise"
+            )
+    yield from (
+        _yes(key, "says something else") for key in ("owner", "description") if getattr(old, key) != getattr(new, key)
+    )
+    if old.examples != new.examples:
+        yield _yes("examples", "others")
+
+
+def _kept_ms(text: str) -> float:
+    """How long; what cannot be read counts as for ever."""
+    try:
+        kept = duration_ms(text)
+    except ValueError:
+        return float("inf")
+    return float("inf") if kept == FOR_EVER else kept
+
+
+def _or_none(text: str) -> str:
+    return repr(text) if text else "nothing"
+
+
+def _fields(old: Contract, new: Contract) -> Iterator[Change]:
+    for name, before in old.fields.items():
+        if name in new.fields:
+            yield from _field(f"fields.{name}", before, new.fields[name])
+        else:
+            yield _no(
+                f"fields.{name}", f"is removed ({before.kind}): whoever reads it finds nothing. Keep it, as optional"
+            )
+    for name, added in new.fields.items():
+        if name not in old.fields:
+            yield _added(f"fields.{name}", added)
+
+
+def _added(place: str, field: Field) -> Change:
+    if field.optional or field.kind == "dropped":
+        return _yes(place, f"is added as {field.kind}")
+    return _no(
+        place, f"is added as {field.kind} and required: services that do not send it yet are refused. Make it optional"
+    )
+
+
+def _field(place: str, old: Field, new: Field) -> Iterator[Change]:
+    if old.kind != new.kind:
+        if EXPOSURE[new.kind] > EXPOSURE[old.kind]:
+            yield _no(f"{place}.kind", f"{old.kind} becomes {new.kind}: it would show more of its values than before")
+        else:
+            yield _no(f"{place}.kind", f"{old.kind} becomes {new.kind}: what is read today ends. Add another field")
+    if old.type != new.type:
+        yield _no(f"{place}.type", f"{old.type} becomes {new.type}: add a field with the new type")
+    if old.unit != new.unit:
+        yield _no(f"{place}.unit", f"{_or_none(old.unit)} becomes {_or_none(new.unit)}: sums of two units mean nothing")
+    if old.optional != new.optional:
+        if new.optional:
+            yield _yes(f"{place}.optional", "may be missing now")
+        else:
+            yield _no(f"{place}.optional", "optional becomes required: what leaves it out is refused")
+    yield from _values(f"{place}.values", old, new)
+    for key in ("description", "column"):
+        if getattr(old, key) != getattr(new, key):
+            yield _yes(f"{place}.{key}", "says something else")
+
+
+def _values(place: str, old: Field, new: Field) -> Iterator[Change]:
+    before, after = set(old.values), set(new.values)
+    if before == after:
+        return
+    if not after:
+        yield _no(place, "the set is opened: any text would pass, personal ones too. Add the values that are missing")
+    elif not before:
+        yield _no(place, "free text becomes a closed set: other values, which pass today, are refused")
+    else:
+        for value in sorted(before - after):
+            yield _no(place, f"{value!r} is removed: rows with it are refused")
+        for value in sorted(after - before):
+            yield _yes(place, f"{value!r} is added")
