@@ -20,6 +20,7 @@ from streamgauge.sinks.ranges import Committed, GroupSays, Place, Range
 from streamgauge.sinks.standing import Standing
 from streamgauge.sinks.store import outcome_of
 from tests.support.rolled_up import LocalStore
+from tests.support.sink_region import until
 from tests.support.tables import KEPT
 from tests.unit.sinks.messages import DAY, PLACE, T0, Row, hashes, message
 
@@ -119,6 +120,9 @@ def test_blocks_that_name_no_life_count_until_others_do_and_never_for_an_offset_
     assert standing.of_offset(PLACE, 7).found is InStore.BEYOND
     assert standing.of_offset(PLACE, -1).found is InStore.BEYOND
     assert standing.of_offset(PLACE, 7, by_hand=True).found is InStore.OTHER_LIFE
+    embedded = Standing(store, store.address.database, unnamed=False)
+    assert embedded.of_offset(PLACE, 7).found is InStore.OTHER_LIFE
+    assert embedded.of_range(Range(PLACE, 7, 9), now_ms(store)).found is InStore.OTHER_LIFE
     put(store, Range(replace(PLACE, incarnation="next"), 0, 3))
     assert standing.of_offset(replace(PLACE, incarnation="next"), 3).found is InStore.BEHIND
     assert standing.of_range(Range(PLACE, 7, 9, block_format=1), now_ms(store)).found is InStore.SAME
@@ -151,6 +155,25 @@ def test_parts_are_counted_as_the_tier_that_has_most_of_them_does(store: LocalSt
     assert found == [("d", 0, 1), (PLACE.topic, 0, 5), (PLACE.topic, 1, 1), (PLACE.topic, 2, 3)]
 
 
+class JustStarted(Standing):
+    """Of a store that ended and has run for a second."""
+
+    def uptime_s(self) -> int:
+        return 1
+
+
+def test_a_block_that_came_just_before_the_store_ended_is_not_taken_for_whole(store: LocalStore) -> None:
+    put(store, Range(PLACE, 7, 9))
+    restarted = JustStarted(store, store.address.database)
+
+    def found() -> InStore:
+        return restarted.of_range(Range(PLACE, 7, 9), now_ms(store)).found
+
+    assert found() is InStore.SAME, "it came after the start"
+    until(lambda: found() is InStore.HALF, 5)
+    assert Standing(store, store.address.database).of_range(Range(PLACE, 7, 9), 0).found is InStore.SAME
+
+
 def small_window(store: LocalStore, size: int) -> None:
     for name in [*ROLLUP_TABLES, "blocks"]:
         store.command(
@@ -175,6 +198,15 @@ def test_cover_ends_while_the_store_still_knows_the_token(store: LocalStore, sta
         put(store, Range(PLACE, n, n + 1))
     put(store, block)
     assert counts(store) == [17] * 4, "forgotten: this is what the cover is for"
+
+
+def test_cover_counts_every_partition_that_a_block_touched(store: LocalStore, standing: Standing) -> None:
+    small_window(store, 8)
+    block = Range(PLACE, 0, 1, written_ms=now_ms(store))
+    put(store, block, [Row(window=T0 + DAY * n) for n in range(4)])
+    assert standing.covers(block, now_ms(store))
+    put(store, Range(PLACE, 1, 2))
+    assert not standing.covers(block, now_ms(store))
 
 
 def test_cover_counts_from_when_the_range_was_written_and_for_format_1_from_the_block_before(

@@ -5,196 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from functools import cache
-from itertools import count, pairwise
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
 
-import clickhouse_connect
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.cimpl import NewTopic
 
-from streamgauge.schemas.rollups import encode
-from streamgauge.schemas.topics import CONTRACTS, DEAD, ROLLUPS, STORED_TOPICS
+from streamgauge.schemas.topics import DEAD
 from streamgauge.schemas.windows import TIER_NAMES
-from tests.support.deployment import DATABASE, Deployment
-from tests.support.kafka import ROOT, Broker
+from tests.support.sink_region import POINTS, Region, settled, until
 from tests.support.store_gate import StoreGate
-from tests.unit.sinks.messages import T0, Row, message
 
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.faults]
-
-POINTS = 20
-"""Points of one message: so many series, each with a count of one."""
-
-
-@pytest.fixture(scope="module")
-def deployment(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """One migrated store for all of these tests; each has a region, and a metric, of its own."""
-    one = Deployment(kafka.bootstrap, tmp_path_factory.mktemp("store"), "unused")
-    one.directory.mkdir(exist_ok=True)
-    one.start_store()
-    try:
-        assert one.run("migrate").returncode == 0
-        yield one
-    finally:
-        one.end("store")
-
-
-def until(condition: Callable[[], object], within: float, what: Callable[[], str] = str) -> float:
-    """Seconds until `condition` holds; fails with `what` when it does not in time."""
-    start = time.monotonic()
-    while not condition():
-        if time.monotonic() - start > within:
-            raise AssertionError(f"not within {within} s: {what()}")
-        time.sleep(0.05)
-    return time.monotonic() - start
-
-
-@cache
-def points(metric: str, window: int) -> bytes:
-    """A message of the rollups topic."""
-    return encode(message([Row(metric, series, T0 + 10 * window) for series in range(POINTS)]))
-
-
-def settled(asked: object) -> None:
-    """Wait until the broker has done everything that was asked: the futures of an admin client, by name."""
-    for future in cast("Mapping[str, Future[object]]", asked).values():
-        future.result(20)
-
-
-class Region:
-    """Topics of one partition each, what was sent to them, and the sinks that read them. Ends what it started."""
-
-    def __init__(self, deployment: Deployment, bootstrap: str, directory: Path, name: str) -> None:
-        self.deployment = deployment
-        self.directory = directory
-        self.name = name
-        self.sent = 0
-        self.config: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap}
-        self.admin: Any = AdminClient(self.config)
-        self.sinks: dict[str, subprocess.Popen[bytes]] = {}
-        self._numbers = count()
-
-    def __enter__(self) -> Self:
-        self.make_topics()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for part in self.sinks.values():
-            if part.poll() is None:
-                part.kill()
-                part.wait(10)
-
-    @property
-    def topic(self) -> str:
-        """The rollups topic."""
-        return ROLLUPS.name(self.name)
-
-    def make_topics(self) -> None:
-        names = [one.name(self.name) for one in (*STORED_TOPICS, CONTRACTS)]
-        settled(self.admin.create_topics([NewTopic(name, 1, 1) for name in names]))
-
-    def send(self, messages: int = 1, topic: str = "", value: bytes | None = None) -> None:
-        """Messages with points, or as they are given."""
-        producer = Producer({**self.config, "linger.ms": 0})
-        for _ in range(messages):
-            if value is None:
-                producer.produce(self.topic, points(self.name, next(self._numbers) % 50))
-                self.sent += POINTS
-            else:
-                producer.produce(topic or self.topic, value)
-        assert producer.flush(20) == 0
-
-    def start(self, name: str = "sink", module: str = "", **environ: str) -> subprocess.Popen[bytes]:
-        """A sink; with `module` it is that one."""
-        settings = {"region": self.name, "session_timeout": "6s", "block_interval": "100ms"}
-        given = {f"STREAMGAUGE_{key.upper()}": value for key, value in settings.items()} | environ
-        command = [sys.executable, "-m", module] if module else self.deployment.command("sink")
-        with (self.directory / f"{name}.log").open("ab") as log:
-            self.sinks[name] = subprocess.Popen(
-                command, env=self.deployment.environ | given, cwd=ROOT, stdout=log, stderr=log
-            )
-        return self.sinks[name]
-
-    def log(self, name: str = "sink") -> str:
-        """What a sink has said."""
-        return (self.directory / f"{name}.log").read_text()
-
-    def says(self, text: str, name: str = "sink", within: float = 20) -> None:
-        """Wait until a sink has said this."""
-        until(lambda: text in self.log(name), within, lambda: f"{text!r} in\n{self.log(name)}")
-
-    def end(self, name: str = "sink", within: float = 8) -> int:
-        """SIGTERM; the exit code."""
-        part = self.sinks.pop(name)
-        part.terminate()
-        try:
-            return part.wait(within)
-        except subprocess.TimeoutExpired:
-            part.kill()
-            part.wait(10)
-            raise AssertionError(f"it did not end within {within} s:\n{self.log(name)}") from None
-
-    def exits(self, name: str = "sink", within: float = 20) -> int:
-        """Wait for a sink that ends by itself; the exit code."""
-        return self.sinks.pop(name).wait(within)
-
-    def rows(self, sql: str, database: str = DATABASE) -> list[tuple[Any, ...]]:
-        """Ask the store, past any gate."""
-        client = clickhouse_connect.get_client(host="127.0.0.1", port=self.deployment.port, database=database)
-        with client:
-            return [tuple(row) for row in client.query(sql, parameters={"name": self.name}).result_rows]
-
-    def points(self, tier: str = "1d", database: str = DATABASE) -> int:
-        """Points that a tier holds."""
-        sql = f"SELECT sum(count) FROM rollups_{tier} WHERE metric = {{name:String}}"
-        return int(self.rows(sql, database)[0][0])
-
-    def all_stored(self, within: float = 40, database: str = DATABASE) -> None:
-        """Wait until everything sent is in, and check that it is in every tier once, in blocks that do not overlap."""
-        until(lambda: self.points(database=database) >= self.sent, within, lambda: "\n".join(map(self.log, self.sinks)))
-        assert {tier: self.points(tier, database) for tier in TIER_NAMES} == dict.fromkeys(TIER_NAMES, self.sent)
-        sql = "SELECT block_from, block_to, points FROM blocks WHERE region = {name:String} ORDER BY block_from"
-        blocks = self.rows(sql, database)
-        assert sum(points for *_, points in blocks) == self.sent
-        assert all(first[1] <= second[0] for first, second in pairwise(blocks)), blocks
-
-    def committed(self) -> tuple[int, str]:
-        """Offset and metadata of the group in the rollups topic."""
-        # not by the admin client, which can crash the process while the coordinator moves
-        consumer = Consumer(self.config | {"group.id": f"sg-{self.name}-sink", "enable.auto.commit": False})
-        try:
-            (found,) = consumer.committed([TopicPartition(self.topic, 0)], timeout=20)
-        finally:
-            consumer.close()
-        return found.offset, found.metadata or ""
-
-    def set_offset(self, offset: int) -> None:
-        """What kafka-consumer-groups --reset-offsets does."""
-        wanted = ConsumerGroupTopicPartitions(f"sg-{self.name}-sink", [TopicPartition(self.topic, 0, offset)])
-        settled(self.admin.alter_consumer_group_offsets([wanted]))
-
-
-@pytest.fixture
-def region(deployment: Deployment, kafka: Broker, tmp_path: Path, unique: str) -> Iterator[Region]:
-    with Region(deployment, kafka.bootstrap, tmp_path, unique) as one:
-        yield one
-
-
-@pytest.fixture
-def gate(deployment: Deployment) -> Iterator[StoreGate]:
-    with StoreGate(deployment.port) as one:
-        yield one
 
 
 def landing(fate: str) -> Callable[[str], str]:
@@ -219,7 +43,7 @@ def test_a_sink_killed_around_its_insert_stores_the_very_same_range_again_once(r
     region.says(f"offsets {words[1]} are stored again", "next")
     region.all_stored()
     assert region.end("next") == 0
-    assert region.committed() == (9, f"stored topic {words[5]}")
+    assert region.committed() == (9, f"stored topic {words[-1]}")
 
 
 def test_a_thawed_zombie_doubles_nothing_and_learns_that_it_is_fenced(region: Region, gate: StoreGate) -> None:

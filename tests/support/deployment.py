@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import clickhouse_connect
 
+ROOT = Path(__file__).parents[2]
 DATABASE = "streamgauge"
 KEY = "5b" * 32
 
@@ -85,6 +86,19 @@ class Deployment:
         os.close(log)
         return self.parts[name]
 
+    def start_module(self, name: str, module: str, **environ: str) -> subprocess.Popen[bytes]:
+        """Start a module of the tests as part `name`, with the settings of a worker or sink."""
+        log = self._log(name)
+        self.parts[name] = subprocess.Popen(
+            [sys.executable, "-m", module],
+            env=self.environ | {"STREAMGAUGE_SESSION_TIMEOUT": "6s"} | environ,
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+        )
+        os.close(log)
+        return self.parts[name]
+
     def start_worker(self, name: str = "worker", **settings: str) -> subprocess.Popen[bytes]:
         """A worker; rebalances quickly."""
         return self.start(name, "process", **({"session_timeout": "6s"} | settings))
@@ -120,6 +134,22 @@ class Deployment:
         client = clickhouse_connect.get_client(host="127.0.0.1", port=self.port, database=DATABASE)
         try:
             return client.query(sql, parameters=params).result_rows
+        finally:
+            client.close()
+
+    def command_store(self, sql: str) -> None:
+        """Have the store carry out a statement."""
+        client = clickhouse_connect.get_client(host="127.0.0.1", port=self.port, database=DATABASE)
+        try:
+            client.command(sql)
+        finally:
+            client.close()
+
+    def parquet(self, sql: str) -> bytes:
+        """The answer to a query, as a Parquet file."""
+        client = clickhouse_connect.get_client(host="127.0.0.1", port=self.port, database=DATABASE)
+        try:
+            return client.raw_query(sql, fmt="Parquet")
         finally:
             client.close()
 

@@ -1,69 +1,113 @@
-"""A worker like any other, but one commit in `FAIL_EVERY` fails: before it begins, or after it was done unseen.
+"""A worker like any other, but one commit in `FAIL_EVERY` fails, in a worker that lives and keeps its partitions.
 
-Run as `python -m tests.support.failing_worker`; settings from the environment.
+`FAIL_AT` names the steps at which it fails, in turn: before anything (`before`), after the transaction was begun (`begin`),
+after everything was sent (`send`), after the offsets were (`offsets`), or after it was committed, its answer being lost
+(`commit`). Run as `python -m tests.support.failing_worker`; settings from the environment.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamgauge.processors.app import Worker
-from streamgauge.processors.broker import Committed
 from streamgauge.processors.outputs import Output
 from streamgauge.processors.settings import ProcessorSettings
-from streamgauge.processors.transactions import Committer
+from streamgauge.processors.transactions import CommitTarget, Committer, TransactionalCommitter
 from streamgauge.schemas.settings import load
 
+STEPS = ("before", "begin", "send", "offsets", "commit")
 
-class FailingCommitter:
-    """Passes everything on. Of the commits that fail, every second one takes effect all the same: its outcome is unknown."""
 
-    def __init__(self, inner: Committer, counter: list[int], every: int) -> None:
-        self._inner = inner
-        self._counter = counter
+class Plan:
+    """Which commit fails, and where."""
+
+    def __init__(self, every: int, steps: Sequence[str]) -> None:
         self._every = every
+        self._steps = steps
+        self._commits = 0
+        self._failures = 0
 
-    async def open(self) -> Committed:
-        """See Committer."""
-        return await self._inner.open()
+    def next(self) -> str:
+        """The step at which the commit that begins now fails; empty when it does not."""
+        self._commits += 1
+        if self._commits % self._every:
+            return ""
+        self._failures += 1
+        return self._steps[(self._failures - 1) % len(self._steps)]
 
-    async def commit(self, outputs: Sequence[Output], end: int) -> None:
-        """See Committer."""
-        self._counter[0] += 1
-        if self._counter[0] % self._every:
-            await self._inner.commit(outputs, end)
-            return
-        if self._counter[0] % (2 * self._every) == 0:
-            await self._inner.commit(outputs, end)
-        print("commit failed on purpose", flush=True)
-        raise ConnectionError("injected: the commit fails in a worker that lives and keeps its partition")
 
-    async def close(self) -> None:
-        """See Committer."""
-        await self._inner.close()
+class FailingProducer:
+    """Passes everything on to a transactional producer, and fails after one step."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.step = ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def fail(self, step: str) -> None:
+        """Raise if this is the step."""
+        if self.step == step:
+            print(f"commit failed on purpose: {step}", flush=True)
+            raise ConnectionError("injected: the commit fails in a worker that lives and keeps its partition")
+
+    async def begin_transaction(self) -> None:
+        """See AIOKafkaProducer."""
+        await self._inner.begin_transaction()
+        self.fail("begin")
+
+    async def send_offsets_to_transaction(self, offsets: Any, group: str) -> None:
+        """See AIOKafkaProducer. It is called when all sends are acknowledged."""
+        self.fail("send")
+        await self._inner.send_offsets_to_transaction(offsets, group)
+        self.fail("offsets")
+
+    async def commit_transaction(self) -> None:
+        """See AIOKafkaProducer."""
+        await self._inner.commit_transaction()
+        self.fail("commit")
+
+
+class FailingCommitter(TransactionalCommitter):
+    """Commits with producers that fail as planned."""
+
+    def __init__(self, target: CommitTarget, broker: Any, config: Mapping[str, Any], plan: Plan) -> None:
+        super().__init__(target, broker, config)
+        self._plan = plan
+
+    def _new_producer(self) -> Any:
+        return FailingProducer(super()._new_producer())
+
+    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int) -> None:
+        producer.step = self._plan.next()
+        producer.fail("before")
+        await super()._commit(producer, outputs, end)
 
 
 class FailingWorker(Worker):
     """See the module."""
 
-    def __init__(self, settings: ProcessorSettings, every: int) -> None:
+    def __init__(self, settings: ProcessorSettings, plan: Plan) -> None:
         super().__init__(settings)
-        self._counter = [0]
-        self._every = every
+        self._plan = plan
 
     def _committer(self, tp: Any) -> Committer:
-        return FailingCommitter(super()._committer(tp), self._counter, self._every)
+        target = CommitTarget(tp.topic, tp.partition, self.settings.group)
+        return FailingCommitter(target, self._broker, {"bootstrap_servers": list(self.settings.brokers)}, self._plan)
 
 
 async def main() -> None:
     """Run until SIGTERM."""
+    logging.basicConfig(level=logging.INFO)
     worker = FailingWorker(
         load(ProcessorSettings, environ=os.environ, known=["store", "database", "block_interval"]),
-        int(os.environ["FAIL_EVERY"]),
+        Plan(int(os.environ["FAIL_EVERY"]), os.environ.get("FAIL_AT", ",".join(STEPS)).split(",")),
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     await worker.run()

@@ -152,6 +152,7 @@ def _json(value: Any, indent: str = "") -> str:
 def metadata_section() -> str:
     """What a sink writes down about one block."""
     one = Range(Place("eu", ROLLUPS.name("eu"), "Nq3v0bXgQ0a7v1mBq8s5Kw", 1), 120, 184)
+    one = dataclasses.replace(one, content="8f3a60c1d27be945", written_ms=1_796_083_200_123)
     return f"```text\n{one.intent()}\n{one.done()}\n{one.token}\n```"
 
 

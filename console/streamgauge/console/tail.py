@@ -76,12 +76,11 @@ class Seen:
         names = ", ".join(self.names[:SHOWN_METRICS])
         more = f" … ({len(self.names)})" if len(self.names) > SHOWN_METRICS else ""
         contract = f" {self.contract}{'' if self.known else ' (contract not known)'}" if self.kind == "events" else ""
-        found = [f"{head}  {self.service or '-'}  {names}{more}{contract}  {self.rows:,} rows"]
-        found += [
+        rows = [
             f"    {instant_text(row.at_ms)}  {row.metric}{'  ' if row.metric else ''}{fields_text(row.fields)}"
             for row in self.sample
         ]
-        return found
+        return [f"{head}  {self.service or '-'}  {names}{more}{contract}  {self.rows:,} rows", *rows]
 
 
 @dataclass(frozen=True, slots=True)

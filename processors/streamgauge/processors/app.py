@@ -75,6 +75,7 @@ class Worker:
             contracts=self._feed.current,
             seek=self._seek,
             now_ms=lambda: time.time_ns() // 1_000_000,
+            steady_ms=lambda: time.monotonic_ns() // 1_000_000,
             commit_policy=settings.commit_policy(),
             # on one machine each insert costs more than what is in it: one partition makes the fattest blocks
             output_policy=OutputPolicy(rollup_partitions=1, distinct_partitions=1)

@@ -36,13 +36,15 @@ TICK_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a partition needs of its worker: look-ups, a clock (ms), a seek of the consumer, contracts as known now."""
+    """What a partition needs of its worker: look-ups, a clock (ms), a clock for intervals that never steps (ms), a seek of
+    the consumer, contracts as known now."""
 
     broker: Broker
     tools: Tools
     contracts: Callable[[], Contracts]
     seek: Callable[[str, int, int], Awaitable[None]]
     now_ms: Callable[[], int]
+    steady_ms: Callable[[], int]
     commit_policy: CommitPolicy = field(default_factory=CommitPolicy)
     output_policy: OutputPolicy = field(default_factory=OutputPolicy)
     contract_wait_ms: int = 120_000
@@ -108,7 +110,7 @@ class Partition:
                 self._series.forget()
                 # what was read beyond `start` exists: if it is not delivered again, the seek below got lost
                 self._behind = self._behind or start < self._position.next
-                self._sought_ms = self._around.now_ms()
+                self._sought_ms = self._around.steady_ms()
                 self._position = Position(start, sought=start)
                 self._committed = start
                 await self._around.seek(self.place.topic, self.place.partition, start)
@@ -205,14 +207,14 @@ class Partition:
             if isinstance(again, Again):
                 self._memory.replays.note(again, now // 1000)
         if self._accumulator.messages == 1:
-            self._since_ms = now
+            self._since_ms = self._around.steady_ms()
         self._position.advance()
         if self._around.commit_policy.full(self._accumulator.points, self._accumulator.size):
             await self.commit()
 
     def _hold(self, wanted: ContractKey) -> bool:
         """Whether to wait for a contract: for a while after it was first missed, and not again later."""
-        now = self._around.now_ms()
+        now = self._around.steady_ms()
         if wanted not in self._missed_ms:
             event, _ = self._around.tools.scrubber.value(wanted[0])
             log.info("%s/%s waits for the contract of %s, at offset %d", *self._where(), event, self._position.next)
@@ -222,7 +224,7 @@ class Partition:
         """Have the next message delivered again. A seek that fails or gets lost is repeated by `tick`."""
         position = self._position
         position.sought = position.next
-        self._behind, self._sought_ms = True, self._around.now_ms()
+        self._behind, self._sought_ms = True, self._around.steady_ms()
         try:
             await self._around.seek(self.place.topic, self.place.partition, position.next)
         except Exception as error:
@@ -230,7 +232,7 @@ class Partition:
 
     async def _check_hole(self) -> None:
         """A higher offset after the seek: usually buffered before it. If the log starts above, offsets are gone."""
-        now = self._around.now_ms()
+        now = self._around.steady_ms()
         if now - self._asked_ms < 1_000:
             return
         self._asked_ms = now
@@ -264,9 +266,9 @@ class Partition:
 
     async def tick(self) -> None:
         """Commit if it is due; once a second ask again for a message that waits for its contract or does not come."""
-        now = self._around.now_ms()
         if self._ready.is_set():
             await self._tend_keys()
+        now = self._around.steady_ms()
         if self._ready.is_set() and self._behind and now - self._sought_ms >= 1_000:
             await self._seek_back()
         if self._around.commit_policy.due(self._accumulator.messages, self._since_ms, now):
@@ -279,7 +281,7 @@ class Partition:
             if self._closed.is_set() or not self._ready.is_set() or not accumulator.messages:
                 return
             self._accumulator = self._new_accumulator()
-            self._since_ms = self._around.now_ms()
+            self._since_ms = self._around.steady_ms()
             if accumulator.messages != end - start:
                 log.error(
                     "%s/%s: added %d messages of %d, not committed", *self._where(), accumulator.messages, end - start

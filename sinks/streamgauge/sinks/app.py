@@ -63,7 +63,7 @@ class Sink:
     ) -> None:
         self.settings = settings
         self.store = Store(settings.address())
-        self._standing = Standing(self.store, settings.database)
+        self._standing = Standing(self.store, settings.database, unnamed=not settings.embedded)
         self._monotonic = monotonic
         self._topics = {topic.name(settings.region): topic for topic in STORED_TOPICS}
         self._incarnations = Incarnations(settings.librdkafka(), self._topics, settings.incarnation)
@@ -228,8 +228,8 @@ class Sink:
                 view = self._standing.beside(says, place, wall_ms())
             except StoreError as error:
                 raise self.store.unavailable(error) from error
-        if self.settings.embedded and view.found is InStore.OTHER_LIFE:
-            view = StoreView(InStore.NOTHING)  # the broker's topics live as long as it does
+        if self.settings.embedded and (says.kind is Committed.NOTHING or view.found is InStore.OTHER_LIFE):
+            view = StoreView(InStore.NOTHING)  # topics and group live as long as the broker: it is always a first time
         return says, view, at_start(says.kind, view.found)
 
     def _ask(self, pending: Range) -> Answer:

@@ -152,7 +152,7 @@ def when_read(read: Read, found: InStore, covered: bool) -> Decision:
             return _unless_cut(found) or _if_covered(covered)
 
 
-def in_all(says: GroupSays, view: StoreView) -> Decision:
+def would_do(says: GroupSays, view: StoreView) -> Decision:
     """What a sink would do that is started now, if the topic still has the messages."""
     decision = at_start(says.kind, view.found)
     if decision.act is not Act.AGAIN:

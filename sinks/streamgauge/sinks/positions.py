@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streamgauge.schemas.errors import BrokerUnavailable, InputError, StreamgaugeError
 from streamgauge.sinks.commits import FENCED
-from streamgauge.sinks.decisions import Act, Decision, StoreView, in_all, stop
+from streamgauge.sinks.decisions import Act, Decision, StoreView, stop, would_do
 from streamgauge.sinks.ranges import ANY_CONTENT, Committed, GroupSays, Place, done_in, read_commit
 
 STORED, AGAIN = "stored", "insert-again"
@@ -30,7 +30,7 @@ class Position:
     @property
     def decision(self) -> Decision:
         """What a sink would do that is started now."""
-        return in_all(self.says, self.view)
+        return would_do(self.says, self.view)
 
     def json(self) -> dict[str, Any]:
         """As a JSON object."""

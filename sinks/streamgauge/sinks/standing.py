@@ -25,8 +25,8 @@ ROWS = 1_000
 # identifiers are put in quoted, values are bound: hence the noqa
 _PLACE = "region = {region:String} AND topic = {topic:String} AND partition = {partition:UInt16}"
 _LIVES = "SELECT incarnation, max(block_to) FROM %s WHERE " + _PLACE + " GROUP BY incarnation"  # noqa: S608
-# the embedded engine does not say since when it runs
-_STARTED = "if(uptime() = 0, toDateTime64(0, 3, 'UTC'), now64(3, 'UTC') - uptime()) AS started"
+# the embedded engine does not say for how long it has run: its uptime is always 0
+_STARTED = "if({uptime:UInt32} = 0, toDateTime64(0, 3, 'UTC'), now64(3, 'UTC') - {uptime:UInt32}) AS started"
 _HALF = "inserted_at <= started AND inserted_at > started - {crash:UInt32} AS half"
 _ENDING = _PLACE + " AND incarnation IN {lives:Array(String)} AND block_to > {start:UInt64}"
 _BLOCKS = (
@@ -42,9 +42,15 @@ _PARTS = (
 
 
 class Standing:
-    """What the store says. Raises what its client raises."""
+    """What the store says. Raises what its client raises.
 
-    def __init__(self, client: Client, database: str, clocks_differ_ms: int = CLOCKS_DIFFER_MS) -> None:
+    `unnamed`: blocks of format 1, which do not name the life of their topic, may be of this one.
+    """
+
+    def __init__(
+        self, client: Client, database: str, clocks_differ_ms: int = CLOCKS_DIFFER_MS, unnamed: bool = True
+    ) -> None:
+        self._unnamed = ("",) if unnamed else ()
         self._clocks_differ_ms = clocks_differ_ms
         self._client = client
         self._database = database
@@ -60,12 +66,12 @@ class Standing:
         """What there is beside a committed offset; a negative one is before everything. One that was set by hand may be of a
         new life of the topic: blocks of format 1, which name none, do not count then.
         """
-        return self._view(place, max(offset, 0), max(offset, 0), () if by_hand else ("",), ())
+        return self._view(place, max(offset, 0), max(offset, 0), () if by_hand else self._unnamed, ())
 
     def of_range(self, pending: Range, now_ms: int) -> StoreView:
         """What there is of a pending range, and whether all tables still know its token if it ever came."""
-        old = ("",) if pending.block_format == 1 else ()
-        view = self._view(pending.place, pending.start, pending.end, ("",), old)
+        old = self._unnamed if pending.block_format == 1 else ()
+        view = self._view(pending.place, pending.start, pending.end, self._unnamed, old)
         return StoreView(view.found, self.covers(pending, now_ms), view.until)
 
     def _view(self, place: Place, start: int, end: int, if_alone: Sequence[str], also: Sequence[str]) -> StoreView:
@@ -76,10 +82,15 @@ class Standing:
         before = InStore.BEHIND if until else InStore.OTHER_LIFE if ends else InStore.NOTHING
         found: list[StoredBlock] = []
         if until > start:
-            values = {**_bound(place), "lives": lives, "start": start, "crash": CRASH_S, "rows": ROWS}
+            values = {**_bound(place), "lives": lives, "start": start, "rows": ROWS}
+            values |= {"crash": CRASH_S, "uptime": self.uptime_s()}
             rows = self._client.query_rows(_BLOCKS % self._blocks, values)
             found = [StoredBlock(int(first), int(last), bool(half)) for first, last, half in rows]
         return StoreView(in_store(found, start, end, before), until=until)
+
+    def uptime_s(self) -> int:
+        """For how long the store has run; 0 where it does not say."""
+        return int(self._client.query_rows("SELECT uptime()")[0][0])
 
     def covers(self, pending: Range, now_ms: int) -> bool:
         """Whether every table knows the token of a range, by what was written since the range was."""

@@ -115,6 +115,7 @@ class Owner:
             lambda: CONTRACTS,
             self.seek,
             world.clock,
+            world.clock,
             CommitPolicy(max_points=world.random.choice([3, 10, 1_000])),
             OutputPolicy(rollup_partitions=1, distinct_partitions=1),
             retry_s=0,

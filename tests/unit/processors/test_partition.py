@@ -30,6 +30,7 @@ class Bench:
 
     store: Store = field(default_factory=Store)
     clock: Clock = field(default_factory=lambda: Clock(NOW))
+    stepped_ms: int = 0
     contracts: Contracts = field(default_factory=lambda: CONTRACTS)
     commit_policy: CommitPolicy = field(default_factory=CommitPolicy)
     key_policy: KeyPolicy = field(default_factory=KeyPolicy)
@@ -50,6 +51,7 @@ class Bench:
             lambda: self.contracts,
             self._seek,
             self.clock,
+            lambda: self.clock.now_ms - self.stepped_ms,
             self.commit_policy,
             OutputPolicy(),
             contract_wait_ms=120_000,
@@ -490,3 +492,14 @@ async def test_closing_during_a_commit_ends_it_and_blocks_nobody(step: str) -> N
     await bench.add(*range(bench.partition.committed, 4))
     await bench.commit_when_due()
     assert bench.countries() == once(0, 1, 2, 3)
+
+
+async def test_a_clock_that_steps_back_does_not_hold_up_commits() -> None:
+    bench = await opened()
+    bench.clock.now_ms -= 3_600_000
+    bench.stepped_ms = -3_600_000
+    await bench.partition.add(0, message(0))
+    bench.clock.now_ms -= 540_000
+    bench.stepped_ms -= 540_000
+    await bench.commit_when_due()
+    assert bench.ranges() == [(0, 1)]

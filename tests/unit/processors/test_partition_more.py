@@ -25,6 +25,7 @@ class Bench:
 
     store: Store = field(default_factory=Store)
     clock: Clock = field(default_factory=lambda: Clock(NOW))
+    stepped_ms: int = 0
     contracts: Contracts = field(default_factory=lambda: CONTRACTS)
     commit_policy: CommitPolicy = field(default_factory=CommitPolicy)
     faults: dict[str, int] = field(default_factory=dict[str, int])
@@ -44,6 +45,7 @@ class Bench:
             lambda: self.contracts,
             self._seek,
             self.clock,
+            lambda: self.clock.now_ms - self.stepped_ms,
             self.commit_policy,
             OutputPolicy(),
             contract_wait_ms=120_000,

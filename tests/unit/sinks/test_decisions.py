@@ -19,10 +19,10 @@ from streamgauge.sinks.decisions import (
     Undecided,
     Why,
     at_start,
-    in_all,
     in_store,
     stop,
     when_read,
+    would_do,
 )
 from streamgauge.sinks.ranges import Committed, GroupSays, Place, Range
 
@@ -178,10 +178,10 @@ def test_stops_are_of_three_kinds_and_say_what_is_the_matter() -> None:
 
 def test_what_a_sink_would_do_is_what_it_does_at_its_start_and_after_reading() -> None:
     says = GroupSays(Committed.PENDING, 7, PENDING)
-    assert in_all(says, StoreView(InStore.BEHIND)) == Decision(Act.AGAIN)
-    assert in_all(says, StoreView(InStore.BEHIND, covered=False)) == Decision(Act.STOP, Why.UNCOVERED)
-    assert in_all(says, StoreView(InStore.PART)) == Decision(Act.STOP, Why.CUT)
+    assert would_do(says, StoreView(InStore.BEHIND)) == Decision(Act.AGAIN)
+    assert would_do(says, StoreView(InStore.BEHIND, covered=False)) == Decision(Act.STOP, Why.UNCOVERED)
+    assert would_do(says, StoreView(InStore.PART)) == Decision(Act.STOP, Why.CUT)
     asked = GroupSays(Committed.ASKED, 7, PENDING)
-    assert in_all(asked, StoreView(InStore.PART)) == Decision(Act.AGAIN)
-    assert in_all(asked, StoreView(InStore.PART, covered=False)) == Decision(Act.STOP, Why.UNCOVERED)
-    assert in_all(GroupSays(Committed.STORED, 7), StoreView(InStore.BEHIND, covered=False)) == Decision(Act.START)
+    assert would_do(asked, StoreView(InStore.PART)) == Decision(Act.AGAIN)
+    assert would_do(asked, StoreView(InStore.PART, covered=False)) == Decision(Act.STOP, Why.UNCOVERED)
+    assert would_do(GroupSays(Committed.STORED, 7), StoreView(InStore.BEHIND, covered=False)) == Decision(Act.START)

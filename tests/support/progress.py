@@ -1,0 +1,80 @@
+"""Progress: how far a consumer group has come, and how long it takes after a fault until it comes further."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+Place = tuple[str, int]
+T = TypeVar("T")
+
+
+class Progress:
+    """Committed offsets of a group on some topics, read by a consumer that never joins."""
+
+    def __init__(self, bootstrap: str, group: str, topics: dict[str, int]) -> None:
+        self.group = group
+        self._places = [TopicPartition(topic, one) for topic, count in topics.items() for one in range(count)]
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 0,
+                "isolation.level": "read_committed", "socket.timeout.ms": 3_000, "reconnect.backoff.max.ms": 500,
+            }
+        )  # fmt: skip
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of it."""
+        with self._lock:
+            self._consumer.close()
+
+    def committed(self) -> dict[Place, int]:
+        """Committed offsets, -1 where there is none. Raises KafkaException while nobody answers."""
+        with self._lock:
+            return {(one.topic, one.partition): max(-1, one.offset) for one in self._committed()}
+
+    def _committed(self) -> list[TopicPartition]:
+        return self._consumer.committed(self._places, timeout=3)
+
+    def ends(self) -> dict[Place, int]:
+        """Ends of the logs, as readers of committed messages see them."""
+        with self._lock:
+            return {
+                (one.topic, one.partition): self._consumer.get_watermark_offsets(one, timeout=3)[1]
+                for one in self._places
+            }
+
+    def behind(self) -> dict[Place, int]:
+        """Messages that are not committed yet, where there are any. Exact only where nobody writes transactions: their
+        ends are records too, whose offsets nobody is told before the next message."""
+        committed, ends = self.committed(), self.ends()
+        return {place: end - max(0, committed[place]) for place, end in ends.items() if end > max(0, committed[place])}
+
+    def recovered(self, within: float = 60, least: int = 1) -> float:
+        """Seconds until every partition in which more than `least` messages wait now has committed something new."""
+        start = time.monotonic()
+        before = insistent(self.committed, within)
+        late = {place for place, waiting in insistent(self.behind, within).items() if waiting > least}
+        while late:
+            now = insistent(self.committed, within)
+            late = {place for place in late if now[place] <= before[place]}
+            if time.monotonic() - start > within:
+                raise AssertionError(f"{self.group} does not go on at {sorted(late)} within {within} s")
+            time.sleep(0.05)
+        return time.monotonic() - start
+
+
+def insistent(ask: Callable[[], T], within: float) -> T:
+    """Ask until somebody answers."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            return ask()
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
