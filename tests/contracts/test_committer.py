@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as AioTopicPartition
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streamgauge.processors.broker import NO_OFFSET, Broker, Committed
+from streamgauge.processors.broker import NO_OFFSET, Broker, Committed, Record
 from streamgauge.processors.outputs import Output
 from streamgauge.processors.transactions import CommitTarget, Committer, TransactionalCommitter
 from streamgauge.schemas.errors import PositionLost
@@ -68,6 +68,11 @@ def committed_messages(bootstrap: str, topic: str) -> list[bytes]:
         consumer.close()
 
 
+async def values(reading: Awaitable[list[Record]]) -> list[bytes]:
+    """What the records of the state hold."""
+    return [value for _, value in await reading]
+
+
 @pytest.fixture(params=["fake", pytest.param("kafka", marks=pytest.mark.kafka)])
 def edge(request: pytest.FixtureRequest, unique: str) -> Iterator[Edge]:
     """Each kind in turn."""
@@ -83,7 +88,7 @@ def edge(request: pytest.FixtureRequest, unique: str) -> Iterator[Edge]:
             seen,
             unique,
             lambda: FakeCommitter(apart),
-            lambda anchor: lookups.state(unique, 0, anchor),
+            lambda anchor: values(lookups.state(unique, 0, anchor)),
         )
         return
     bootstrap: str = request.getfixturevalue("kafka").bootstrap
@@ -101,7 +106,7 @@ def edge(request: pytest.FixtureRequest, unique: str) -> Iterator[Edge]:
         lambda: committed_messages(bootstrap, unique),
         unique,
         lambda: committer(1),
-        lambda anchor: broker.state(unique, 0, anchor),
+        lambda anchor: values(broker.state(unique, 0, anchor)),
     )
 
 
@@ -226,6 +231,15 @@ async def test_the_next_owner_finds_the_last_anchor_and_reads_on_from_there(edge
     assert await edge.state(None) == [b"1", b"2", b"3", b"5", b"6", b"7"]
 
 
+async def test_a_record_without_a_value_says_that_its_key_is_gone_and_is_not_read(edge: Edge) -> None:
+    committer = edge.new()
+    await committer.open()
+    await committer.commit([Output(edge.name, 0, b"1", b"a"), Output(edge.name, 0, b"2", b"b")], 1)
+    await committer.commit([Output(edge.name, 0, b"", b"a"), Output(edge.name, 0, b"3", b"c")], 2)
+    await committer.close()
+    assert await edge.state(None) == [b"1", b"2", b"3"]  # compaction has not run
+
+
 async def test_closing_twice_or_before_opening_is_nothing(edge: Edge) -> None:
     committer = edge.new()
     await committer.close()
@@ -311,7 +325,7 @@ async def test_state_is_read_only_when_the_transactions_of_others_have_ended_and
         await other.send_and_wait(unique, b"of another", partition=0)
         async with own.transaction():
             await own.send_and_wait(unique, b"mine", partition=0)
-        reading = asyncio.ensure_future(broker.state(unique, 0, 0))
+        reading = asyncio.ensure_future(values(broker.state(unique, 0, 0)))
         await asyncio.sleep(0.5)
         assert not reading.done(), "what is mine stands behind a transaction that is still open"
         await other.abort_transaction()

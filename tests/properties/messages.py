@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
 from streamgauge.schemas.columns import Array, Numbers, Strings
 from streamgauge.schemas.decoding import MAX_INSTANT_MS, MetricBatch
+from streamgauge.schemas.keys import FORMS as KEY_FORMS
+from streamgauge.schemas.keys import Keys, KeysMessage
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, SampleRow
 from streamgauge.schemas.packing import Json, pack_optional, pack_strings
 from streamgauge.schemas.rollups import (
@@ -346,3 +348,18 @@ state_messages = st.builds(
     st.integers(4, 9),
     st.lists(st.builds(Replay, naturals, texts, seconds), max_size=3).map(tuple),
 )
+
+
+@st.composite
+def keys_messages(draw: st.DrawFn) -> KeysMessage:
+    """Any message about idempotency keys."""
+    n, part = draw(st.integers(0, 12)), draw(st.integers(0, 1 << 20))
+    halves = st.integers(0, (1 << 64) - 1)
+    columns = Keys(
+        array(draw, st.integers(1, (1 << 64) - 1), n, np.uint64), array(draw, halves, n, np.uint64),
+        array(draw, seconds, n, np.uint32),
+    )  # fmt: skip
+    return KeysMessage(
+        draw(names), draw(names), draw(st.integers(0, 65_535)), draw(st.sampled_from(KEY_FORMS)), draw(naturals),
+        draw(seconds), columns, part, part + draw(st.integers(1, 9)),
+    )  # fmt: skip

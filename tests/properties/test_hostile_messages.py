@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from streamgauge.processors.accumulator import Accumulator, Place, Tools
+from streamgauge.processors.key_memory import Reading, prefix
+from streamgauge.processors.keys import KeyPolicy
 from streamgauge.processors.outputs import OutputPolicy, outputs
 from streamgauge.processors.scrub import DistinctHasher, Scrubber
 from streamgauge.processors.sequences import Sequences
@@ -27,6 +29,7 @@ from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.decoding import decode
 from streamgauge.schemas.errors import DECODING_REASONS, Refused
+from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
@@ -188,6 +191,16 @@ def restored(value: bytes) -> None:
     Sequences().restore(message.streams)
 
 
+def remembered(value: bytes) -> None:
+    """Decode; what is read must be written again as it was, and enter a table whatever its times are."""
+    message = decode_keys(value)
+    assert decode_keys(message.encode()).encode() == message.encode()
+    place = Place(message.region, message.topic, message.partition)
+    reading = Reading(place, KeyPolicy(), 1_795_354_000)
+    reading.take(prefix(place), value)
+    assert reading.journal().opened_s >= 0
+
+
 STORED: dict[str, Callable[[bytes], None]] = {
     ROLLUPS.kind: inserted,
     DISTINCT.kind: inserted,
@@ -196,6 +209,8 @@ STORED: dict[str, Callable[[bytes], None]] = {
 }
 STREAMS = (StreamState(bytes(16), 41, 7, (Hole(3, 5, 6), Hole(7, 40, 7))), StreamState(bytes(range(16)), 0, 0))
 STATE = StateMessage(MARKER, MARKER, 3, "change", 9, STREAMS, replays=(Replay(4, "too_old", 9),)).encode()
+KEYS = Keys(np.array([1, 1 << 63, 5], np.uint64), np.zeros(3, np.uint64), np.array([0, 7, 1_795_353_999], np.uint32))
+KEYS_MESSAGE = KeysMessage(MARKER, MARKER, 3, "slice", 9, 1_795_350_000, KEYS, 1, 3).encode()
 LEDGER_ENTRY = LedgerEntry(
     MARKER, MARKER, 3, 10, 20, 10, 9, {(0, 20_780): 5, (2, 20_781): 6}, NOON, {MARKER: 1}, {MARKER: 2}, {"10s": 3}, 5, 6,
     sums={(0, 20_780): (1.5, 2.0)},
@@ -228,6 +243,7 @@ KINDS = {
     "again": Kind(AGAIN.encode(), replayed),
     "again, bits": Kind(AGAIN_BITS.encode(), replayed),
     "state": Kind(STATE, restored),
+    "keys": Kind(KEYS_MESSAGE, remembered),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 HARD = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -253,6 +269,9 @@ PACKED = frozenset(
         "entry",
         "w",
         "id",
+        "low",
+        "high",
+        "at",
     }
     | {"hash", "bits", "u1", "u2", "u4", "u8", "i8", "f8"}
 )

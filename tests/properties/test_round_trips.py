@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 
 from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
+from streamgauge.schemas.keys import KeysMessage, decode_keys
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
@@ -22,6 +23,7 @@ from tests.properties.messages import (
     column_values,
     dead_letters,
     events,
+    keys_messages,
     ledger_entries,
     metrics,
     points_of,
@@ -87,3 +89,12 @@ def test_dead_letters_come_back(sent: DeadLetter) -> None:
 @given(state_messages)
 def test_states_come_back(sent: StateMessage) -> None:
     assert decode_state(sent.encode()) == sent
+
+
+@MODERATE
+@given(keys_messages())
+def test_keys_come_back(sent: KeysMessage) -> None:
+    got = decode_keys(sent.encode())
+    for column in ("low", "high", "at"):
+        assert getattr(got.keys, column).tolist() == getattr(sent.keys, column).tolist()
+    assert replace(got, keys=sent.keys) == sent

@@ -12,6 +12,7 @@ from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events
 from streamgauge.schemas.contracts import Contract, Field, parse_contract
 from streamgauge.schemas.decoding import decode
 from streamgauge.schemas.histogram import histogram_of
+from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
@@ -140,6 +141,14 @@ EXAMPLES: Mapping[str, bytes] = {
         "apac", RAW.topic, 2, "change", 1_204,
         (StreamState(bytes(range(16)), 422, T0 // 1000, (Hole(418, 420, T0 // 1000 - 60),)),),
     ).encode(),
+    "keys": KeysMessage(
+        "apac", RAW.topic, 2, "add", 1_204, T0 // 1000 - 400,
+        Keys(
+            np.array([12_345_678_901_234_567_890], np.uint64),
+            np.array([9_876_543_210_987_654_321], np.uint64),
+            np.array([T0 // 1000], np.uint32),
+        ), 17, 18,
+    ).encode(),
     "contract": ORDERS.dump(),
 }  # fmt: skip
 """By kind; a contract is the message of the contracts topic."""
@@ -153,6 +162,7 @@ READERS: Mapping[str, Callable[[bytes], Any]] = {
     "dead": decode_dead,
     "again": lambda value: decode_again(value, 1_300),
     "state": decode_state,
+    "keys": decode_keys,
     "contract": parse_contract,
 }
 """What reads each kind."""

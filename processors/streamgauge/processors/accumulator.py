@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from streamgauge.processors.admission import BAD_VALUE, Admitted, admit
+from streamgauge.processors.admission import BAD_VALUE, MISSING_FIELD, Admitted, admit
 from streamgauge.processors.event_table import EventTable, TableRollup, event_metrics
+from streamgauge.processors.keys import KeyTable, RecentKeys
 from streamgauge.processors.metric_table import MetricTable
 from streamgauge.processors.refusals import Arrival, dead_letter
 from streamgauge.processors.replayed import REPEAT, as_told, some_buckets, some_numbers
@@ -29,7 +30,7 @@ from streamgauge.schemas.ledger import DeadLetter
 from streamgauge.schemas.rollups import RollupMetric
 from streamgauge.schemas.windows import TIERS, tier_index
 
-UNKNOWN_CONTRACT = "unknown_contract"
+UNKNOWN_CONTRACT, DUPLICATE_KEY = "unknown_contract", "duplicate_key"
 ContractKey = tuple[str, int]
 Contracts = Mapping[ContractKey, Contract]
 
@@ -37,10 +38,13 @@ Contracts = Mapping[ContractKey, Contract]
 class Accumulator:
     """Adds the batches of one raw partition. Not thread-safe; `roll_up` ends its life."""
 
-    def __init__(self, place: Place, tools: Tools, sequences: Sequences | None = None) -> None:
+    def __init__(
+        self, place: Place, tools: Tools, sequences: Sequences | None = None, keys: RecentKeys | None = None
+    ) -> None:
         self.place = place
         self.tools = tools
         self.sequences = Sequences() if sequences is None else sequences
+        self.keys = RecentKeys(KeyTable()) if keys is None else keys
         self.messages = self.batches = self.points = self.size = self.repeats = 0
         self.refused: Counter[str] = Counter()
         self.scrubbed: Counter[str] = Counter()
@@ -61,7 +65,8 @@ class Accumulator:
         """Add the message at `offset`; whatever it holds, it is accounted for. `again` is what its headers say.
         A batch that has come before adds nothing.
 
-        False, and nothing is added, only if its contract is not known yet and `hold` says to wait for it.
+        False, and nothing is added, only if its contract is not known yet and `hold` says to wait for it, or if its events
+        have idempotency keys and those that have come are not known yet.
         """
         arrival = Arrival(offset, value, now_ms, again if isinstance(again, Again) else None)
         rows = 1
@@ -77,6 +82,9 @@ class Accumulator:
                 key = (batch.event, batch.contract)
                 contract = contracts.get(key)
                 if contract is None and hold(key):
+                    return False
+                if contract is not None and contract.of_kind("idempotency_key") and not self.keys.ready:
+                    self.keys.wanted = True
                     return False
             if self._first_time(batch, arrival):
                 if isinstance(batch, MetricBatch):
@@ -129,6 +137,8 @@ class Accumulator:
         masks = self.tools.policy.refused(batch.times, now_ms, batch.origin.backfill)
         if admitted.bad is not None:
             masks[BAD_VALUE] = admitted.bad
+        if admitted.keys is not None and not admitted.keys[0].all():
+            masks[MISSING_FIELD] = admitted.keys[0] == 0
         keep = None
         for reason, mask in masks.items():
             fresh = mask if keep is None else mask & keep
@@ -137,6 +147,8 @@ class Accumulator:
             keep = ~mask if keep is None else keep & ~mask
         merge_counts(self.scrubbed, admitted.scrubbed)
         times = batch.times
+        if admitted.keys is not None:
+            keep = self._new_keys(batch, contract, admitted.keys, keep, now_ms)
         if keep is not None:
             if not keep.any():
                 return
@@ -150,6 +162,19 @@ class Accumulator:
             mask = entries == entry
             added = self._add_table(contract, entry, labels, times[mask], _rows(admitted, mask))
             self._skip(finest, entry, added)
+
+    def _new_keys(
+        self, batch: EventBatch, contract: Contract, keys: tuple[Array, Array], keep: Array | None, now_ms: int
+    ) -> Array | None:
+        """The rows to keep: those whose key has come before are left out, without a letter, for they are no mistake."""
+        rows = np.arange(len(batch.times)) if keep is None else np.flatnonzero(keep)
+        new = self.keys.add(keys[0][rows], keys[1][rows], now_ms // 1000)
+        if new.all():
+            return keep
+        again = np.zeros(len(batch.times), bool)
+        again[rows[~new]] = True
+        self.refused[DUPLICATE_KEY] += _points(batch, contract, again)
+        return ~again if keep is None else keep & ~again
 
     def _add_table(self, contract: Contract, entry: int, labels: Labels, times: Array, admitted: Admitted) -> int:
         # by identity: a contract that is replaced while a transaction is open may have other fields

@@ -20,7 +20,8 @@ BAD_VALUE, MISSING_FIELD, WRONG_TYPE = "bad_value", "missing_field", "wrong_type
 class Admitted:
     """The clean columns of a batch: dictionaries hold clean values (hashes for unique fields), one index per row.
 
-    `bad` marks rows with a value outside a closed set, or is None.
+    `bad` marks rows with a value outside a closed set, or is None. `keys` are both halves of each row's idempotency key, if
+    the contract declares one; the first half is 0 where a row has none.
     """
 
     dimensions: dict[str, tuple[list[str], Array]]
@@ -28,6 +29,7 @@ class Admitted:
     uniques: dict[str, tuple[Array, Array]]
     bad: Array | None = None
     scrubbed: Counter[str] = field(default_factory=Counter[str])
+    keys: tuple[Array, Array] | None = None
 
 
 def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: DistinctHasher, tenant: str) -> Admitted:
@@ -35,11 +37,11 @@ def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: Dis
     has another type than declared."""
     n = len(batch.times)
     admitted = Admitted({}, {}, {})
-    bad = None
+    bad = keys = None
     for name, declared in contract.fields.items():
         column = batch.fields.get(name)
         if column is None:
-            if declared.kind in {"dimension", "unique"}:
+            if declared.kind in {"dimension", "unique", "idempotency_key"}:
                 if not declared.optional:
                     raise Refused(MISSING_FIELD, name)
                 column = Strings([None], np.zeros(n, np.uint8))
@@ -62,6 +64,11 @@ def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: Dis
             if len(hashes) > 1 or hashes[0]:
                 admitted.scrubbed["pseudonym"] += int(np.count_nonzero(hashes[column.index]))
             admitted.uniques[name] = (hashes, column.index)
+        elif declared.kind == "idempotency_key":
+            column = _strings(column, name)
+            low, high = hasher.keys.hashes(contract.name, tenant, column.dictionary)
+            # of several the first: by that one senders choose the stream
+            keys = keys or (low[column.index], high[column.index])
         elif declared.kind == "measure":
             if not isinstance(column, Numbers):
                 raise Refused(WRONG_TYPE, name)
@@ -70,7 +77,7 @@ def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: Dis
             admitted.scrubbed["dropped"] += n
     for name in batch.fields.keys() - contract.fields.keys():
         admitted.scrubbed["unknown_field"] += len(batch.times) if name else 0
-    return Admitted(admitted.dimensions, admitted.measures, admitted.uniques, bad, admitted.scrubbed)
+    return Admitted(admitted.dimensions, admitted.measures, admitted.uniques, bad, admitted.scrubbed, keys)
 
 
 def _strings(column: Strings | Numbers, name: str) -> Strings:

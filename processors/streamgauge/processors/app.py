@@ -59,6 +59,7 @@ class Worker:
             contract_wait_ms=settings.contract_wait,
             sequence_policy=settings.sequence_policy(),
             state_partitions=counts[state],
+            key_policy=settings.key_policy(),
         )
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()

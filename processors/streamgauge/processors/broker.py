@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,6 +15,8 @@ from confluent_kafka.admin import AdminClient
 from streamgauge.schemas.errors import BrokerUnavailable, PositionLost, Refused
 from streamgauge.schemas.ledger import decode_ledger
 
+Record = tuple[bytes, bytes]
+"""Key and value of a message."""
 NO_OFFSET = -1
 MOVING = frozenset(
     {
@@ -116,14 +118,28 @@ class Broker:
             counts[topic] = len(metadata.partitions)
         return counts
 
-    async def state(self, state_topic: str, state_partition: int, anchor: int | None) -> list[bytes]:
+    async def state(self, state_topic: str, state_partition: int, anchor: int | None) -> list[Record]:
         """All committed messages of a partition of the state topic, from the anchor on, or from its start.
 
         Waits until every transaction that was open has ended. Raises BrokerUnavailable when that takes too long.
         """
-        return await asyncio.to_thread(self._state, state_topic, state_partition, anchor)
+        found: list[Record] = []
 
-    def _state(self, state_topic: str, state_partition: int, anchor: int | None) -> list[bytes]:
+        def take(key: bytes, value: bytes) -> None:
+            found.append((key, value))
+
+        await self.each_state(state_topic, state_partition, anchor, take)
+        return found
+
+    async def each_state(
+        self, state_topic: str, state_partition: int, anchor: int | None, take: Callable[[bytes, bytes], None]
+    ) -> None:
+        """As `state`, but each message is handed over, key and value, in another thread. What `take` raises ends it."""
+        await asyncio.to_thread(self._state, state_topic, state_partition, anchor, take)
+
+    def _state(
+        self, state_topic: str, state_partition: int, anchor: int | None, take: Callable[[bytes, bytes], None]
+    ) -> None:
         where = f"{state_topic}/{state_partition}"
         low, high = self._watermarks(state_topic, state_partition)
         if anchor is not None and not low <= anchor < high:
@@ -135,25 +151,26 @@ class Broker:
             )
         start = low if anchor is None else anchor
         if start >= high:
-            return []
+            return
         config = {"group.id": f"{self._group}-state-reader", "enable.auto.commit": False} | READ_COMMITTED
         consumer = Consumer(self._config | config)
-        found: list[bytes] = []
         deadline = time.monotonic() + STATE_S
         try:
             consumer.assign([TopicPartition(state_topic, state_partition, start)])
             reached = start
             while reached < high:  # what ends a transaction is a record too, which is not delivered: only the end tells
                 if time.monotonic() > deadline:
-                    raise BrokerUnavailable(f"the state in {where} could not be read to its end within {STATE_S:.0f} s")
+                    raise BrokerUnavailable(f"nothing more of the state in {where} could be read for {STATE_S:.0f} s")
                 for message in consumer.consume(500, 0.1):
                     if message.error() is not None:
                         reached = max(reached, message.offset() or 0)
-                    elif isinstance(value := message.value(), bytes):
-                        found.append(value)
+                        continue
+                    deadline = time.monotonic() + STATE_S
+                    if isinstance(value := message.value(), bytes):
+                        key = message.key()
+                        take(key if isinstance(key, bytes) else b"", value)
         finally:
             consumer.close()
-        return found
 
     async def ledger_knows(self, ledger_topic: str, topic: str, partition: int) -> bool:
         """Whether a transaction of this partition was ever recorded. Reads the ledger until it finds one."""

@@ -41,7 +41,10 @@ DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One message for one partition of one topic. `anchor`: a reader who restores state begins here."""
+    """One message for one partition of one topic. `anchor`: a reader who restores state begins here.
+
+    With a key and without a value it removes what a compacted topic has under this key.
+    """
 
     topic: str
     partition: int

@@ -14,6 +14,8 @@ from typing import Protocol
 
 from streamgauge.processors.accumulator import Accumulator, ContractKey, Contracts, Place, Tools
 from streamgauge.processors.broker import NO_OFFSET, Broker
+from streamgauge.processors.key_memory import FAMILY, KeyMemory
+from streamgauge.processors.keys import KeyPolicy, RecentKeys
 from streamgauge.processors.memory import SNAPSHOT_EVERY, Memory
 from streamgauge.processors.outputs import Output, OutputPolicy, outputs
 from streamgauge.processors.policy import CommitPolicy
@@ -69,7 +71,8 @@ class Surroundings:
     sequence_policy: SequencePolicy = field(default_factory=SequencePolicy)
     state_partitions: int = STATE.partitions
     snapshot_every: int = SNAPSHOT_EVERY
-    accumulator: Callable[[Place, Tools, Sequences], Accumulator] = Accumulator
+    key_policy: KeyPolicy = field(default_factory=KeyPolicy)
+    accumulator: Callable[[Place, Tools, Sequences, RecentKeys], Accumulator] = Accumulator
     outputs: MakeOutputs = outputs
 
 
@@ -82,6 +85,8 @@ class Partition:
         self._around = around
         self._series = SeriesIndex()
         self._memory = Memory(place, around.sequence_policy, around.state_partitions, around.snapshot_every)
+        self._keys = KeyMemory(place, around.key_policy, around.state_partitions)
+        self._restoring: asyncio.Task[None] | None = None
         self._accumulator = self._new_accumulator()
         self._position = Position(0)
         self._committed = 0
@@ -98,6 +103,11 @@ class Partition:
     def committed(self) -> int:
         """The offset up to which everything is final."""
         return self._committed
+
+    @property
+    def next(self) -> int:
+        """The offset that is to be added next."""
+        return self._position.next
 
     async def run(self) -> None:
         """Open it, then `tick` until it is closed. Raises what `open` raises."""
@@ -138,13 +148,14 @@ class Partition:
         self._ready.set()  # nobody may wait for a partition that is closed
 
     def _new_accumulator(self) -> Accumulator:
-        return self._around.accumulator(self.place, self._around.tools, self._memory.sequences)
+        return self._around.accumulator(self.place, self._around.tools, self._memory.sequences, self._keys.recent)
 
     async def _start(self) -> int:
         committed = await self._committer.open()
         if committed.offset != NO_OFFSET:
-            topic, partition = self._memory.where
-            self._memory.restore(await self._around.broker.state(topic, partition, committed.anchor), committed)
+            records = await self._around.broker.state(*self._memory.where, committed.anchor)
+            self._memory.restore([value for key, value in records if not key.startswith(FAMILY)], committed)
+            self._keys.reopened(committed.offset, [value for key, value in records if key.startswith(FAMILY)])
             return committed.offset
         self._memory.forget()
         if await self._around.broker.ledger_knows(
@@ -158,7 +169,36 @@ class Partition:
                 "of it. Reading from the start would count everything twice. Restore the group's offset (the highest `to` of "
                 "the partition in the ledger) with kafka-consumer-groups --reset-offsets, then start again."
             )
-        return await self._around.broker.log_start(self.place.topic, self.place.partition)
+        start = await self._around.broker.log_start(self.place.topic, self.place.partition)
+        self._keys.nothing(start, self._around.now_ms() // 1000)
+        return start
+
+    async def _restore_keys(self) -> None:
+        """Read the idempotency keys that are committed. Tries again until it works or nobody waits. Raises PositionLost."""
+        while not self._closed.is_set() and not self._keys.recent.ready:
+            reading = self._keys.read(self._around.now_ms() // 1000)
+            try:
+                await self._around.broker.each_state(*self._keys.where, None, reading.take)
+            except PositionLost:
+                raise
+            except Exception as error:
+                if not reading.abandoned:
+                    log.warning("%s/%s: idempotency keys cannot be read, trying again: %r", *self._where(), error)
+                await _until(self._closed, self._around.retry_s)
+            else:
+                self._keys.install(reading)
+
+    async def _tend_keys(self) -> None:
+        """Read the keys when the first batch waits for them, in the background; then have that batch delivered again."""
+        if self._restoring is None:
+            if self._keys.recent.wanted and not self._keys.recent.ready and not self._closed.is_set():
+                log.info("%s/%s waits for its idempotency keys, at offset %d", *self._where(), self._position.next)
+                self._restoring = asyncio.ensure_future(self._restore_keys())
+        elif self._restoring.done():
+            done, self._restoring = self._restoring, None
+            done.result()
+            if self._behind:
+                await self._seek_back()
 
     async def add(self, offset: int, value: bytes | None, headers: Headers = None) -> None:
         """Take the message at `offset` if it is the next one; else skip it, or seek back to the one that is.
@@ -247,6 +287,8 @@ class Partition:
 
     async def tick(self) -> None:
         """Commit if it is due; once a second ask again for a message that waits for its contract or does not come."""
+        if self._ready.is_set():
+            await self._tend_keys()
         now = self._around.steady_ms()
         if self._ready.is_set() and self._behind and now - self._sought_ms >= 1_000:
             await self._seek_back()
@@ -269,10 +311,13 @@ class Partition:
                 return
             now = self._around.now_ms()
             findings, state = self._memory.take(end, now // 1000)  # before anything is awaited: then more is added
+            taken = self._keys.take(end, now // 1000)
             made, _ = await asyncio.to_thread(
                 self._around.outputs, accumulator, start, end, self._series, self._around.output_policy, now, findings
             )
-            await self._commit_or_reopen([*made, *state], end)
+            keys = await asyncio.to_thread(taken.encode) if taken.messages or taken.obsolete else []
+            self._keys.carried(keys)
+            await self._commit_or_reopen([*made, *state, *keys], end)
 
     def _where(self) -> tuple[str, int]:
         return self.place.topic, self.place.partition
@@ -285,6 +330,7 @@ class Partition:
             await self._reopen()
         else:
             self._committed = end
+            self._keys.settle(end)
 
     async def _reopen(self) -> None:
         """Seeks back at once, even if no further message ever comes: the consumer does not deliver again by itself."""
@@ -296,6 +342,11 @@ class Partition:
         """Drop what was not committed."""
         self._closed.set()
         self._ready.set()
+        self._keys.abandon()
+        restoring, self._restoring = self._restoring, None
+        if restoring is not None:
+            restoring.cancel()
+            await asyncio.gather(restoring, return_exceptions=True)
         await self._committer.close()
 
 

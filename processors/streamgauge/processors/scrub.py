@@ -12,6 +12,7 @@ from hashlib import blake2b
 import numpy as np
 
 from streamgauge.processors.detectors import DETECTORS, Detector, scrub_text
+from streamgauge.processors.keys import KeyHasher
 from streamgauge.schemas.columns import Array
 from streamgauge.schemas.errors import SettingsError
 from streamgauge.schemas.settings import Secret
@@ -80,10 +81,11 @@ class DistinctHasher:
     """Keyed 64-bit hashes of values that are counted distinct. The values themselves go no further.
 
     Every field of every event and tenant has a subkey of its own (keyed BLAKE2b of region, tenant and field), so equal
-    values of two fields or tenants cannot be linked. Blanks around a value do not count.
+    values of two fields or tenants cannot be linked. Blanks around a value do not count. `keys` hashes idempotency keys.
     """
 
     def __init__(self, key: bytes, region: str, capacity: int = 1_000_000) -> None:
+        self.keys = KeyHasher(key, region)
         self._key = key
         self._region = region
         self._capacity = capacity

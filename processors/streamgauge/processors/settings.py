@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streamgauge.processors.keys import KeyPolicy
 from streamgauge.processors.policy import CommitPolicy, TimePolicy
 from streamgauge.processors.sequences import SequencePolicy
 from streamgauge.schemas.kafka_config import client_config
@@ -37,6 +38,12 @@ class ProcessorSettings:
     sequence_horizon: int = setting(DAY_MS, "how long a missing batch may still come; then it is reported", duration_ms)
     sequence_holes: int = setting(1_024, "ranges of missing batches remembered of a stream", int)
     sequence_expiry: int = setting(7 * DAY_MS, "how long a silent stream is remembered", duration_ms)
+    key_horizon: int = setting(
+        DAY_MS, "how long an idempotency key counts once; its time is that of arrival", duration_ms
+    )
+    key_memory: int = setting(
+        128 << 20, "memory for the keys of one raw partition, 28 bytes each; then the oldest are forgotten", size_bytes
+    )
     retention_10s: int = setting(FOR_EVER, "how long the 10 s tier keeps points", duration_ms)
     retention_1m: int = setting(FOR_EVER, "how long the 1 m tier keeps points", duration_ms)
     retention_1h: int = setting(FOR_EVER, "how long the 1 h tier keeps points", duration_ms)
@@ -60,6 +67,10 @@ class ProcessorSettings:
     def sequence_policy(self) -> SequencePolicy:
         """What is remembered of streams."""
         return SequencePolicy(self.sequence_horizon // 1000, self.sequence_holes, self.sequence_expiry // 1000)
+
+    def key_policy(self) -> KeyPolicy:
+        """What is remembered of idempotency keys."""
+        return KeyPolicy(self.key_horizon // 1000, self.key_memory)
 
     def librdkafka(self) -> dict[str, Any]:
         """Settings for confluent-kafka clients."""

@@ -51,7 +51,7 @@ class CommitTarget:
 async def _send_all(producer: Any, outputs: Sequence[Output]) -> list[int]:
     """Hand over all messages, then wait until each is acknowledged; the offsets of those that are anchors."""
     sends: list[asyncio.Future[Any]] = [
-        await producer.send(one.topic, one.value, key=one.key, partition=one.partition) for one in outputs
+        await producer.send(one.topic, one.value or None, key=one.key, partition=one.partition) for one in outputs
     ]
     done = await asyncio.gather(*sends)
     return [record.offset for one, record in zip(outputs, done, strict=True) if one.anchor]

@@ -25,11 +25,14 @@ class Topic:
 
     def config(self, retention_ms: int | None = None) -> dict[str, str]:
         """Broker settings. Record timestamps are the broker's own: old event times would be deleted at once."""
-        return {
+        config = {
             "cleanup.policy": "compact" if self.compacted else "delete",
             "retention.ms": str(self.retention_ms if retention_ms is None else retention_ms),
             "message.timestamp.type": "LogAppendTime",
         }
+        if self.compacted:  # the newest segment is never compacted; by default one is closed after a week, or 1 GiB
+            config |= {"segment.ms": str(HOUR_MS), "segment.bytes": str(64 << 20)}
+        return config
 
 
 METRICS = Topic("metrics", 4, 3 * DAY_MS, "metric batches of producers, raw")
@@ -39,7 +42,13 @@ DISTINCT = Topic("distinct", 2, 7 * DAY_MS, "keyed hashes for distinct counts; p
 SCRUBBED = Topic("events_scrubbed", 2, 7 * DAY_MS, "single events after scrubbing")
 LEDGER = Topic("ledger", 1, 30 * DAY_MS, "what every transaction added")
 DEAD = Topic("dead", 1, 30 * DAY_MS, "what was refused, and why; no raw values")
-STATE = Topic("state", 8, -1, "what recognises repeats; a partition for each raw one", compacted=True)
+STATE = Topic(
+    "state",
+    8,
+    -1,
+    "what recognises repeated batches and idempotency keys; a partition for each raw one",
+    compacted=True,
+)
 
 CONTRACTS = Topic("contracts", 1, -1, "contracts in force; read by workers and sinks without a restart", compacted=True)
 

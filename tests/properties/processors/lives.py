@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from streamgauge.processors.accumulator import Accumulator, Place, Tools
+from streamgauge.processors.keys import RecentKeys
 from streamgauge.processors.outputs import Output, OutputPolicy
 from streamgauge.processors.partition import OFFSETS_LOST, Partition, Surroundings
 from streamgauge.processors.policy import CommitPolicy
@@ -33,7 +34,7 @@ PATIENCE = 3_000
 class Numbers(Accumulator):
     """Adds batches that are a number each."""
 
-    def __init__(self, place: Place, _tools: Tools, sequences: Sequences) -> None:
+    def __init__(self, place: Place, _tools: Tools, sequences: Sequences, _keys: RecentKeys) -> None:
         self.place = place
         self.sequences = sequences
         self.messages = self.batches = self.points = self.size = self.repeats = 0

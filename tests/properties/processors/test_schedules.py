@@ -18,7 +18,7 @@ from streamgauge.processors.partition import OFFSETS_LOST, Partition, Surroundin
 from streamgauge.processors.policy import CommitPolicy
 from streamgauge.schemas.batches import MetricHead
 from tests.unit.processors.fakes import Clock, FakeBroker, FakeCommitter, Store
-from tests.unit.processors.raw import CONTRACTS, NOW, PLACE, Sample, events, metrics, tools
+from tests.unit.processors.raw import CONTRACTS, NOW, PAID, PLACE, Sample, events, metrics, tools
 
 HEAD = MetricHead("m", "counter", "", ("offset",))
 LENGTH = 40
@@ -28,6 +28,12 @@ LOG = [
     else metrics([Sample(HEAD, (f"{offset}",), NOW)], {})
     for offset in range(LENGTH)
 ]  # fmt: skip
+KEYED = [
+    events([{"order_id": f"{key}", "country": f"{key}"} for key in (offset // 2, offset * 7 % 25, offset // 2)], PAID)
+    if offset % 3 else LOG[offset]
+    for offset in range(LENGTH)
+]  # fmt: skip
+KEYS = {key for offset in range(LENGTH) if offset % 3 for key in (offset // 2, offset * 7 % 25)}
 
 
 async def inline(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -39,8 +45,9 @@ async def inline(work: Callable[..., Any], *arguments: Any) -> Any:
 class World:
     """One raw partition, its owners one after another or at once, and a source of all that happens."""
 
-    def __init__(self, seed: int, retention: bool) -> None:
+    def __init__(self, seed: int, retention: bool, log: list[bytes]) -> None:
         self.random = random.Random(seed)
+        self.log = log
         self.clock = Clock(NOW)
         self.store = Store()
         self.broker = FakeBroker(self.store, self.at)
@@ -78,6 +85,8 @@ class World:
                 self.assign()
             elif self.retention and dice < 0.08:
                 self.broker.start = min(LENGTH - 1, self.broker.start + self.random.randrange(1, 6))
+            elif dice < 0.12:
+                self.store.compact(self.random.randrange(self.store.end + 1))
         self.trouble = 0.0
         for owner in self.owners[:-1]:
             owner.revoke()
@@ -141,7 +150,7 @@ class Owner:
                 self.fetch()
             if self.buffered:
                 offset = self.buffered.popleft()
-                await self.partition.add(offset, LOG[offset])
+                await self.partition.add(offset, self.world.log[offset])
 
     async def tick(self) -> None:
         """As the worker does, with time passing."""
@@ -163,10 +172,10 @@ class Owner:
         return self.tasks
 
 
-def play(seed: int, retention: bool) -> World:
+def play(seed: int, retention: bool, log: list[bytes] = LOG) -> World:
     """One schedule, from its seed."""
-    world = World(seed, retention)
-    with patch("asyncio.to_thread", inline):
+    world = World(seed, retention, log)
+    with patch("asyncio.to_thread", inline), patch("streamgauge.processors.key_memory.SLICE_S", 1):
         asyncio.run(world.run())
     return world
 
@@ -206,6 +215,21 @@ def test_every_message_is_committed_exactly_once_whatever_happens(seed: int) -> 
 @given(st.integers(0, 1 << 48))
 def test_what_retention_deletes_unread_is_recorded_and_the_rest_committed_exactly_once(seed: int) -> None:
     check(play(seed, retention=True))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 1 << 48))
+def test_every_idempotency_key_counts_exactly_once_whatever_happens(seed: int) -> None:
+    world = play(seed, retention=False, log=KEYED)
+    totals = world.store.totals()
+    counted: Counter[int] = Counter()
+    for (metric, labels, _, _), cell in totals.cells.items():
+        if metric == PAID.name:
+            counted[int(dict(labels)["country"])] += cell.count
+    assert counted == dict.fromkeys(KEYS, 1)
+    assert world.store.offset == LENGTH
+    rows = 3 * sum(offset % 3 > 0 for offset in range(LENGTH))
+    assert totals.refused["duplicate_key"] == rows - len(KEYS)
 
 
 def test_a_schedule_depends_on_its_seed_alone() -> None:

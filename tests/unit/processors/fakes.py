@@ -18,13 +18,17 @@ class Fenced(Exception):
 
 @dataclass
 class Store:
-    """What is final of one raw partition: transactions and its group's offset, together. `epoch` counts owners."""
+    """What is final of one raw partition: transactions and its group's offset, together. `epoch` counts owners.
+
+    `state`: offset, key and value of each record of the state topic, which ends at `end`.
+    """
 
     offset: int = NO_OFFSET
     epoch: int = 0
     transactions: list[list[Output]] = field(default_factory=list[list[Output]])
-    state: list[bytes] = field(default_factory=list[bytes])
+    state: list[tuple[int, bytes, bytes]] = field(default_factory=list[tuple[int, bytes, bytes]])
     anchor: int | None = None
+    end: int = 0
 
     def put(self, outputs: Sequence[Output], end: int) -> None:
         """A transaction is final."""
@@ -32,9 +36,19 @@ class Store:
         self.offset = end
         for one in outputs:
             if one.anchor:
-                self.anchor = len(self.state)
+                self.anchor = self.end
             if one.key is not None:
-                self.state.append(one.value)
+                self.state.append((self.end, one.key, one.value))
+                self.end += 1
+
+    def compact(self, until: int) -> None:
+        """Of the state's records below this offset only the last of each key stays, and none that removes others."""
+        last = {key: offset for offset, key, _ in self.state}
+        self.state = [
+            (offset, key, value)
+            for offset, key, value in self.state
+            if offset >= until or (value and last[key] == offset)
+        ]
 
     def totals(self) -> Totals:
         """What a reader of committed messages sees."""
@@ -102,10 +116,15 @@ class FakeBroker(Broker):
         """See Broker."""
         return Committed(self.store.offset, self.store.anchor)
 
-    async def state(self, state_topic: str, state_partition: int, anchor: int | None) -> list[bytes]:
+    async def each_state(
+        self, state_topic: str, state_partition: int, anchor: int | None, take: Callable[[bytes, bytes], None]
+    ) -> None:
         """See Broker."""
-        await self.at("state")
-        return self.store.state[anchor or 0 :]
+        await self.at("state" if anchor is not None else "keys")
+        found = [(key, value) for offset, key, value in self.store.state if value and offset >= (anchor or 0)]
+        await self.at("state" if anchor is not None else "keys read")
+        for one in found:
+            take(*one)
 
     async def log_start(self, topic: str, partition: int) -> int:
         """See Broker."""

@@ -46,7 +46,16 @@ ORDER_2 = Contract(
     },
     granularity="1m",
 )
-CONTRACTS: dict[ContractKey, Contract] = {(one.name, one.version): one for one in (ORDER, ORDER_2)}
+PAID = Contract(
+    "paid",
+    1,
+    {
+        "order_id": Field("idempotency_key"),
+        "country": Field("dimension", optional=True),
+        "amount": Field("measure", "number", unit="{USD}", optional=True),
+    },
+)
+CONTRACTS: dict[ContractKey, Contract] = {(one.name, one.version): one for one in (ORDER, ORDER_2, PAID)}
 
 
 def origin(context: Mapping[str, str] | None = None, backfill: bool = False) -> Origin:

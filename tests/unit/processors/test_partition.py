@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from streamgauge.processors.accumulator import Contracts
+from streamgauge.processors.keys import KeyPolicy
 from streamgauge.processors.outputs import OutputPolicy
 from streamgauge.processors.partition import OFFSETS_LOST, Partition, Surroundings
 from streamgauge.processors.policy import CommitPolicy
@@ -32,6 +33,7 @@ class Bench:
     stepped_ms: int = 0
     contracts: Contracts = field(default_factory=lambda: CONTRACTS)
     commit_policy: CommitPolicy = field(default_factory=CommitPolicy)
+    key_policy: KeyPolicy = field(default_factory=KeyPolicy)
     faults: dict[str, int] = field(default_factory=dict[str, int])
     gates: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
     reached: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
@@ -54,6 +56,7 @@ class Bench:
             OutputPolicy(),
             contract_wait_ms=120_000,
             retry_s=0,
+            key_policy=self.key_policy,
         )
         return Partition(PLACE, FakeCommitter(self.store, self.at), around)
 

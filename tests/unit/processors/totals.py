@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from streamgauge.processors.outputs import Output
 from streamgauge.processors.series import Labels
+from streamgauge.schemas.keys import KeysMessage, decode_keys
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, decode_dead, decode_ledger
 from streamgauge.schemas.rollups import DistinctRows, RollupMessage, RollupRows, decode_rollups
 from streamgauge.schemas.state import StateMessage, decode_state
@@ -47,6 +48,7 @@ class Totals:
     ledger: list[LedgerEntry] = field(default_factory=list[LedgerEntry])
     dead: list[DeadLetter] = field(default_factory=list[DeadLetter])
     state: list[StateMessage] = field(default_factory=list[StateMessage])
+    keys: list[KeysMessage] = field(default_factory=list[KeysMessage])
     messages: list[tuple[Output, RollupMessage]] = field(default_factory=list[tuple[Output, RollupMessage]])
     labels: dict[int, Labels] = field(default_factory=dict[int, Labels])
     types: dict[str, str] = field(default_factory=dict[str, str])
@@ -72,6 +74,8 @@ class Totals:
                 self.ledger.append(decode_ledger(output.value))
             elif kind == DEAD.kind:
                 self.dead.append(decode_dead(output.value))
+            elif kind == STATE.kind and (output.key or b"").startswith(b"keys/"):
+                self.keys += [decode_keys(output.value)] if output.value else []
             elif kind == STATE.kind:
                 self.state.append(decode_state(output.value))
             else:

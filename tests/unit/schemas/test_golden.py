@@ -18,6 +18,7 @@ from streamgauge.schemas.again import Again, decode_again
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
 from streamgauge.schemas.contracts import Contract, Field, parse_contract
 from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
+from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
@@ -158,6 +159,13 @@ STATE = StateMessage("ap", "sg.ap.events.v1", 3, "snapshot", 1_042, STREAMS, 1, 
 STATE_CHANGE = StateMessage(
     "ap", "sg.ap.metrics.v1", 0, "change", 7, STREAMS[1:], replays=(Replay(1_007, "too_old", 1_795_354_002),)
 )
+KEYS = Keys(
+    np.array([1, 18_446_744_073_709_551_615], np.uint64),
+    np.array([0, 9_876_543_210_987_654_321], np.uint64),
+    np.array([1_795_354_001, 1_795_350_000], np.uint32),
+)
+KEYS_SLICE = KeysMessage("ap", "sg.ap.events.v1", 3, "slice", 1_042, 1_795_350_000, KEYS, 1, 2)
+KEYS_ADD = KeysMessage("ap", "sg.ap.events.v1", 3, "add", 1_043, 1_795_354_000, next(KEYS.split(1)), 7, 8)
 CONTRACT = Contract(
     "order_placed",
     3,
@@ -203,6 +211,8 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "again.json": AGAIN.encode,
     "state.json": STATE.encode,
     "state_change.json": STATE_CHANGE.encode,
+    "keys_slice.json": KEYS_SLICE.encode,
+    "keys_add.json": KEYS_ADD.encode,
     "contract.json": CONTRACT.dump,
 }
 FOREIGN = {"events_of_tomorrow.json"}
@@ -268,6 +278,14 @@ def test_golden_accounts_are_read() -> None:
     assert decode_again(read("again.json"), 1_100) == AGAIN
     assert decode_state(read("state.json")) == STATE
     assert decode_state(read("state_change.json")) == STATE_CHANGE
+
+
+@pytest.mark.parametrize(("name", "message"), [("keys_slice.json", KEYS_SLICE), ("keys_add.json", KEYS_ADD)])
+def test_golden_keys_are_read(name: str, message: KeysMessage) -> None:
+    got = decode_keys(read(name))
+    for column in ("low", "high", "at"):
+        assert getattr(got.keys, column).tolist() == getattr(message.keys, column).tolist()
+    assert replace(got, keys=message.keys) == message
 
 
 def test_the_golden_contract_is_read() -> None:

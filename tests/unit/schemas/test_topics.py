@@ -48,6 +48,7 @@ def test_brokers_stamp_records_themselves(topic: Topic) -> None:
 
 def test_only_what_is_read_by_key_is_compacted() -> None:
     assert {topic for topic in TOPICS if topic.config()["cleanup.policy"] == "compact"} == {STATE, CONTRACTS}
+    assert {topic for topic in TOPICS if "segment.ms" in topic.config()} == {STATE, CONTRACTS}
     assert not any(topic.compacted for topic in (*RAW_TOPICS, *STORED_TOPICS))
 
 
