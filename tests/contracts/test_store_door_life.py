@@ -18,6 +18,7 @@ import pytest
 from streamgauge.console.engine import Engine
 from streamgauge.schemas.errors import InputError
 from tests.support.door import DoorProcess, until
+from tests.support.small_disk import SmallDisk
 
 pytestmark = pytest.mark.clickhouse
 
@@ -164,3 +165,24 @@ def test_many_connections_share_few_handles(door: DoorProcess) -> None:
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(door.value, [f"SELECT {n} + sleep(0.01)" for n in range(64)]))
     assert answers == [str(n) for n in range(64)]
+
+
+def test_rows_that_a_full_disk_did_not_take_are_an_error_and_are_in_when_they_are_sent_again(tmp_path: Path) -> None:
+    disk = SmallDisk(tmp_path / "data")
+    disk.mount()
+    if not disk.mounted:
+        pytest.skip("no right to mount a small disk here")
+    try:
+        with DoorProcess(tmp_path / "data") as door:
+            door.run(
+                "CREATE TABLE default.few (a UInt64) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 9"
+            )
+            disk.fill()
+            body, token = "INSERT INTO default.few FORMAT TSV", {"insert_deduplication_token": "one"}
+            assert door.ask(body, b"1\n2\n", **token).code == 243
+            disk.empty()
+            assert door.ask(body, b"1\n2\n", **token).status == 200
+            assert door.ask(body, b"1\n2\n", **token).status == 200
+            assert door.value("SELECT count() FROM default.few") == "2"
+    finally:
+        disk.unmount()

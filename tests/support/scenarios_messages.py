@@ -184,4 +184,3 @@ def stepping_workers(scene: Scene) -> Iterator[None]:
         assert scene.deployment.end(name) == 0
     for name in WORKERS:
         scene.start(name)
-
