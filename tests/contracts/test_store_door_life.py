@@ -174,15 +174,16 @@ def test_rows_that_a_full_disk_did_not_take_are_an_error_and_are_in_when_they_ar
         pytest.skip("no right to mount a small disk here")
     try:
         with DoorProcess(tmp_path / "data") as door:
-            door.run(
-                "CREATE TABLE default.few (a UInt64) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 9"
-            )
+            settings = "SETTINGS non_replicated_deduplication_window = 9"
+            door.run(f"CREATE TABLE default.few (a UInt64) ENGINE = MergeTree ORDER BY a {settings}")
             disk.fill()
-            body, token = "INSERT INTO default.few FORMAT TSV", {"insert_deduplication_token": "one"}
-            assert door.ask(body, b"1\n2\n", **token).code == 243
+            insert = partial(
+                door.ask, "INSERT INTO default.few FORMAT TSV", b"1\n2\n", insert_deduplication_token="one"
+            )
+            assert insert().code == 243
             disk.empty()
-            assert door.ask(body, b"1\n2\n", **token).status == 200
-            assert door.ask(body, b"1\n2\n", **token).status == 200
+            assert insert().status == 200
+            assert insert().status == 200
             assert door.value("SELECT count() FROM default.few") == "2"
     finally:
         disk.unmount()

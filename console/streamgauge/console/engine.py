@@ -68,14 +68,10 @@ _CONFIG = """<clickhouse>
 """
 
 
-_WRITE_FAILURES = ", ".join(
-    f"'{name}'"
-    for name in (
-        "NOT_ENOUGH_SPACE", "CANNOT_WRITE_TO_FILE_DESCRIPTOR", "CANNOT_OPEN_FILE", "CANNOT_CLOSE_FILE", "CANNOT_FSYNC",
-        "CANNOT_CREATE_DIRECTORY", "CANNOT_TRUNCATE_FILE", "DIRECTORY_ALREADY_EXISTS", "MEMORY_LIMIT_EXCEEDED",
-        "CANNOT_ALLOCATE_MEMORY", "FILE_DOESNT_EXIST", "SYSTEM_ERROR", "STD_EXCEPTION",
-    )
-)  # fmt: skip
+_WRITE_FAILURES = """SELECT sum(value) FROM system.errors WHERE name IN (
+  'NOT_ENOUGH_SPACE', 'CANNOT_WRITE_TO_FILE_DESCRIPTOR', 'CANNOT_OPEN_FILE', 'CANNOT_CLOSE_FILE', 'CANNOT_FSYNC',
+  'CANNOT_CREATE_DIRECTORY', 'CANNOT_TRUNCATE_FILE', 'DIRECTORY_ALREADY_EXISTS', 'MEMORY_LIMIT_EXCEEDED',
+  'CANNOT_ALLOCATE_MEMORY', 'FILE_DOESNT_EXIST', 'SYSTEM_ERROR', 'STD_EXCEPTION')"""
 
 
 class _Result(Protocol):
@@ -267,7 +263,7 @@ class Engine:
 def _write_failures(connection: _Connection) -> bytes:
     """How many writes have failed so far. A streaming insert answers with success when its last part could not be written
     (chDB 4.1), and only this tells. Somebody else's failure in the same moment is taken for its own: it is sent again."""
-    return connection.query(f"SELECT sum(value) FROM system.errors WHERE name IN ({_WRITE_FAILURES})").bytes() or b""
+    return connection.query(_WRITE_FAILURES).bytes() or b""
 
 
 def _shape(connection: _Connection, sql: str, params: Mapping[str, str]) -> Shape:
