@@ -9,7 +9,6 @@ from unittest.mock import patch
 
 import pytest
 
-from streamgauge.processors import partition as partitions
 from streamgauge.processors.broker import Committed
 from streamgauge.processors.memory import Memory
 from streamgauge.processors.outputs import Output
@@ -80,7 +79,10 @@ def test_without_seeking_back_what_was_read_before_a_failure_is_missed() -> None
 
 
 def test_without_the_guard_of_the_position_messages_are_added_out_of_turn() -> None:
-    with patch.object(Position, "verdict", lambda _self, _offset: Verdict.NEXT):
+    def always_next(_self: Position, _offset: int) -> Verdict:
+        return Verdict.NEXT
+
+    with patch.object(Position, "verdict", always_next):
         broken()
 
 
@@ -104,8 +106,10 @@ def test_an_offset_that_is_committed_before_its_outputs_loses_them() -> None:
     broken(WithoutTransactions)
 
 
-def test_when_an_unknown_outcome_is_taken_for_a_failure_that_left_nothing_it_shows() -> None:
-    async def tries_again(self: Partition, made: list[Output], end: int) -> None:
+class TriesAgain(Partition):
+    """Takes an unknown outcome for a failure that left nothing."""
+
+    async def _commit_or_reopen(self, made: list[Output], end: int) -> None:
         for _ in range(2):
             try:
                 await self._committer.commit(made, end)
@@ -115,8 +119,15 @@ def test_when_an_unknown_outcome_is_taken_for_a_failure_that_left_nothing_it_sho
             return
         await self._reopen()
 
-    with patch.object(partitions.Partition, "_commit_or_reopen", tries_again):
-        broken()
+
+class WithoutDoubt(Life):
+    """Its partitions commit the same once more, without asking what became of it."""
+
+    partition = TriesAgain
+
+
+def test_when_an_unknown_outcome_is_taken_for_a_failure_that_left_nothing_it_shows() -> None:
+    broken(WithoutDoubt)
 
 
 def test_batches_that_come_twice_would_count_twice_without_their_numbers() -> None:

@@ -92,7 +92,8 @@ def test_values_are_not_compared_where_an_entry_does_not_say_or_a_tier_has_expir
     assert value_reports({(0, DAY): (0.0, float("inf"))}, [{DAY: 7.0}] * 4, KEPT, NOW) == ()
     assert value_reports({(0, DAY): (1e307, 1e307)}, [{DAY: 7.0}] * 4, KEPT, NOW) == ()
     late = NOW + 10 * DAY_MS
-    found = value_reports({(0, DAY): (1.0, 1.0)}, [{}] * 4, (DAY_MS, DAY_MS, DAY_MS, FOR_EVER), late)
+    nothing: list[dict[int, float]] = [{}, {}, {}, {}]
+    found = value_reports({(0, DAY): (1.0, 1.0)}, nothing, (DAY_MS, DAY_MS, DAY_MS, FOR_EVER), late)
     assert [one.tier for one in found] == ["1d"]
 
 
