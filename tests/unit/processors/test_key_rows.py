@@ -63,7 +63,7 @@ def test_a_row_without_a_key_is_refused_and_the_others_count(key: str | None) ->
 
 @pytest.mark.parametrize("optional", [False, True])
 def test_a_batch_without_the_column_is_refused(optional: bool) -> None:
-    contract = replace(PAID, fields=PAID.fields | {"order_id": Field("idempotency_key", optional=optional)})
+    contract = replace(PAID, fields={**PAID.fields, "order_id": Field("idempotency_key", optional=optional)})
     found = totals(events([{"country": "JP"}, {"country": "AU"}], contract), contracts=[contract])
     assert (counted(found), found.refused) == (0, {"missing_field": 2})
 
