@@ -21,7 +21,7 @@ HOUR_MS = 3_600_000
 
 def paid(*keys: int) -> bytes:
     """A batch of payments, whose country tells their key."""
-    return events([{"order_id": str(key), "country": f"o{key}", "time": NOW} for key in keys], PAID)
+    return events([{"order_id": str(key), "country": f"o{key}", "time": NOW - 6 * HOUR_MS} for key in keys], PAID)
 
 
 class Orders:
