@@ -7,6 +7,8 @@ PYTHON ?=
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
+HOURS ?= 1
+SOAK_ARGS ?=
 BIN := .venv/bin
 CHECKS := "ruff check ." "ruff format --check ." mypy pyright lint-imports \
 	$(if $(wildcard tests/test_docs.py),"pytest -q tests/test_docs.py")
@@ -35,6 +37,11 @@ check: .venv/.ready-dev ## lint, format, types, layers, docs
 .PHONY: bench
 bench: .venv/.ready-dev ## measure the budgets; nothing is timed in the tests          BENCH_ARGS="--help"
 	@$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
+
+.PHONY: soak
+soak: .venv/.ready-dev ## all faults in rotation for HOURS, every total recounted        SOAK_ARGS="--help"
+	@$(BIN)/python -m tests.support.kafka
+	@$(BIN)/python -m tests.soak --hours $(HOURS) $(SOAK_ARGS)
 
 .PHONY: lock
 lock: .venv/.ready-dev ## write requirements/*.lock anew from pyproject.toml          LOCK_ARGS="--upgrade"

@@ -18,6 +18,7 @@ import pytest
 from streamgauge.console.engine import Engine
 from streamgauge.schemas.errors import InputError
 from tests.support.door import DoorProcess, until
+from tests.support.small_disk import SmallDisk
 
 pytestmark = pytest.mark.clickhouse
 
@@ -164,3 +165,25 @@ def test_many_connections_share_few_handles(door: DoorProcess) -> None:
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(door.value, [f"SELECT {n} + sleep(0.01)" for n in range(64)]))
     assert answers == [str(n) for n in range(64)]
+
+
+def test_rows_that_a_full_disk_did_not_take_are_an_error_and_are_in_when_they_are_sent_again(tmp_path: Path) -> None:
+    disk = SmallDisk(tmp_path / "data")
+    disk.mount()
+    if not disk.mounted:
+        pytest.skip("no right to mount a small disk here")
+    try:
+        with DoorProcess(tmp_path / "data") as door:
+            settings = "SETTINGS non_replicated_deduplication_window = 9"
+            door.run(f"CREATE TABLE default.few (a UInt64) ENGINE = MergeTree ORDER BY a {settings}")
+            disk.fill()
+            insert = partial(
+                door.ask, "INSERT INTO default.few FORMAT TSV", b"1\n2\n", insert_deduplication_token="one"
+            )
+            assert insert().code == 243
+            disk.empty()
+            assert insert().status == 200
+            assert insert().status == 200
+            assert door.value("SELECT count() FROM default.few") == "2"
+    finally:
+        disk.unmount()

@@ -1,4 +1,4 @@
-"""Messages, contracts, offsets and clocks that are not as they should be: everything good counts once, all else is accounted for."""
+"""Messages, contracts, offsets and clocks that are wrong: everything good counts once, all else is accounted for."""
 
 from __future__ import annotations
 

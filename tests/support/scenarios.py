@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import islice
 
@@ -68,13 +68,13 @@ def failing_commits(scene: Scene) -> None:
 def failing_commits_of_idle_partitions(scene: Scene) -> None:
     """One batch in an otherwise silent partition, whose first commits fail: it is delivered again all the same."""
     with failing_workers(scene, every=1):
-        for steps in range(1, 3):
+        for rounds in range(1, 3):
             scene.clean = False
-            before = scene.truth.points
             scene.pump.send([scene.load.any()])
             scene.pump.flush()
-            scene.until(lambda: scene.stored() >= scene.truth.points > before, 60, "the only batch is stored")
-            scene.until(lambda: failures(scene) >= steps * len(STEPS), 20, "its commits failed at every step")
+            scene.until(lambda: scene.stored() >= scene.truth.points, 60, "the only batch is stored")
+            wanted = rounds * len(STEPS)
+            scene.until(lambda wanted=wanted: failures(scene) >= wanted, 20, "its commits failed at every step")
 
 
 def failures(scene: Scene) -> int:
@@ -83,7 +83,7 @@ def failures(scene: Scene) -> int:
 
 
 @contextmanager
-def failing_workers(scene: Scene, every: int) -> Iterator[None]:
+def failing_workers(scene: Scene, every: int) -> Generator[None]:
     """Others in the place of the two workers, for a while."""
     for name in ("failing", "failing2"):
         (scene.deployment.directory / f"{name}.log").unlink(missing_ok=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 
 from streamgauge.schemas.contract_topic import publish
 from streamgauge.schemas.contracts import Field
@@ -171,7 +173,7 @@ def clock_steps(scene: Scene) -> None:
 
 
 @contextmanager
-def stepping_workers(scene: Scene) -> Iterator[None]:
+def stepping_workers(scene: Scene) -> Generator[None]:
     """Workers with clocks that can be set."""
     clock = scene.deployment.directory / "clock"
     clock.write_text("0")

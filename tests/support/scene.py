@@ -45,6 +45,7 @@ class Scene:
         self.pump = RawPump(bootstrap, self.region, self.truth)
         self.recoveries: list[tuple[str, float]] = []
         self.refused: dict[str, int] = {}
+        self.kills = 0
         self.clean = True
         """Nothing is broken: the last scenario was settled."""
         self.begin("")
@@ -95,6 +96,7 @@ class Scene:
 
     def kill(self, name: str) -> None:
         """SIGKILL, also of a part that is stopped."""
+        self.kills += 1
         self.deployment.kill(name)
 
     def freeze(self, name: str) -> None:

@@ -90,7 +90,7 @@ class Truth:
         for name, schema in schemas.items():
             given = cast("list[tuple[Any, ...]]", getattr(rows, name))
             if given:
-                moved = [(numbers[row[0]], *row[1:]) for row in given]
+                moved: list[tuple[Any, ...]] = [(numbers[int(row[0])], *row[1:]) for row in given]
                 self._frames[name].append(pl.DataFrame(moved, schema=schema, orient="row"))
 
     def _named(self, frame: pl.DataFrame) -> pl.DataFrame:

@@ -68,6 +68,12 @@ _CONFIG = """<clickhouse>
 """
 
 
+_WRITE_FAILURES = """SELECT sum(value) FROM system.errors WHERE name IN (
+  'NOT_ENOUGH_SPACE', 'CANNOT_WRITE_TO_FILE_DESCRIPTOR', 'CANNOT_OPEN_FILE', 'CANNOT_CLOSE_FILE', 'CANNOT_FSYNC',
+  'CANNOT_CREATE_DIRECTORY', 'CANNOT_TRUNCATE_FILE', 'DIRECTORY_ALREADY_EXISTS', 'MEMORY_LIMIT_EXCEEDED',
+  'CANNOT_ALLOCATE_MEMORY', 'FILE_DOESNT_EXIST', 'SYSTEM_ERROR', 'STD_EXCEPTION')"""
+
+
 class _Result(Protocol):
     def bytes(self) -> bytes | None: ...
     def rows_read(self) -> int: ...
@@ -202,6 +208,7 @@ class Engine:
             _prepare(connection, settings, database, readonly)
             for name, value in params.items():
                 connection.query(f"SET param_{name} = {quoted(value)}")
+            failures = _write_failures(connection)
             inserter = connection.send_insert(header.statement, header.format)
             try:
                 for piece in data:
@@ -210,6 +217,11 @@ class Engine:
             except BaseException:
                 inserter.cancel()
                 raise
+            if _write_failures(connection) != failures:
+                raise StatementError(
+                    243,
+                    "Code: 243. DB::Exception: A write failed meanwhile; the rows may not be in. (NOT_ENOUGH_SPACE)",
+                )
             return Answer(b"", header.format, False, 0, 0, 0, written.rows_written, written.bytes_written)
 
     def close(self, grace_s: float = 1.0) -> None:
@@ -246,6 +258,12 @@ class Engine:
 
     def _word(self, sql: str) -> str:
         return (self._keeper.query(sql, "TabSeparated").bytes() or b"").decode().strip()
+
+
+def _write_failures(connection: _Connection) -> bytes:
+    """How many writes have failed so far. A streaming insert answers with success when its last part could not be written
+    (chDB 4.1), and only this tells. Somebody else's failure in the same moment is taken for its own: it is sent again."""
+    return connection.query(_WRITE_FAILURES).bytes() or b""
 
 
 def _shape(connection: _Connection, sql: str, params: Mapping[str, str]) -> Shape:

@@ -8,12 +8,11 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
-import faust
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
 from streamgauge.processors.accumulator import Place, Tools
 from streamgauge.processors.broker import Broker
+from streamgauge.processors.faust_app import raw_app
 from streamgauge.processors.outputs import OutputPolicy
 from streamgauge.processors.partition import Partition, Surroundings
 from streamgauge.processors.scrub import DistinctHasher, Scrubber, pseudonym_key
@@ -26,31 +25,7 @@ from streamgauge.schemas.topics import DISTINCT, RAW_TOPICS, ROLLUPS, STATE
 
 log = logging.getLogger("streamgauge.processors")
 
-FETCH_WAIT_MS = 50
 WATCH_S = 0.1
-
-
-class _PromptThread(AIOKafkaConsumerThread):
-    """Faust waits up to 1.5 s for a fetch to fill; that alone would be most of the latency."""
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer: Any = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        return consumer
-
-
-class _PromptConsumer(Consumer):
-    def _new_consumer_thread(self) -> Any:
-        return _PromptThread(self, loop=self.loop, beacon=self.beacon)
-
-
-class _PromptTransport(Transport):
-    Consumer = _PromptConsumer
-
-
-class _App(faust.App):
-    def _create_directories(self) -> None:
-        """None: without tables nothing is kept in files, and the working directory is not ours."""
 
 
 class Worker:
@@ -92,13 +67,9 @@ class Worker:
 
     def _new_app(self) -> Any:
         settings = self.settings
-        app: Any = _App(
+        app = raw_app(
             settings.group,
-            broker=";".join(f"kafka://{one}" for one in settings.brokers),
-            store="memory://",
-            web_enabled=False,
-            topic_disable_leader=True,
-            topic_allow_declare=False,
+            settings.brokers,
             stream_wait_empty=False,
             stream_buffer_maxsize=settings.buffer_messages,
             broker_max_poll_records=settings.buffer_messages,
@@ -106,9 +77,7 @@ class Worker:
             broker_heartbeat_interval=settings.session_timeout / 3000,
             broker_rebalance_timeout=max(10.0, settings.session_timeout / 1000),
             broker_request_timeout=max(40.0, settings.session_timeout / 500),
-            consumer_auto_offset_reset="earliest",
         )
-        app.transport = _PromptTransport(app.conf.broker_consumer, app, app.loop)
         app.on_partitions_assigned.connect(self._assigned)
         app.on_partitions_revoked.connect(self._revoked)
         app.agent(app.topic(*self._topics, value_serializer="raw", key_serializer="raw"), concurrency=1)(self._roll_up)

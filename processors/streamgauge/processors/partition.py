@@ -10,17 +10,18 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from streamgauge.processors.accumulator import Accumulator, ContractKey, Contracts, Place, Tools
 from streamgauge.processors.broker import NO_OFFSET, Broker
 from streamgauge.processors.key_memory import FAMILY, KeyMemory
-from streamgauge.processors.keys import KeyPolicy
+from streamgauge.processors.keys import KeyPolicy, RecentKeys
 from streamgauge.processors.memory import SNAPSHOT_EVERY, Memory
 from streamgauge.processors.outputs import Output, OutputPolicy, outputs
 from streamgauge.processors.policy import CommitPolicy
 from streamgauge.processors.position import Position, Verdict
 from streamgauge.processors.replayed import Headers, replay_of
-from streamgauge.processors.sequences import SequencePolicy
+from streamgauge.processors.sequences import Findings, SequencePolicy, Sequences
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.processors.transactions import Committer
 from streamgauge.schemas.again import Again
@@ -32,6 +33,24 @@ log = logging.getLogger("streamgauge.processors")
 
 OFFSETS_LOST = "offsets_lost"
 TICK_S = 0.1
+
+
+class MakeOutputs(Protocol):
+    """The messages of a transaction, as `outputs.outputs` makes them."""
+
+    def __call__(
+        self,
+        accumulator: Accumulator,
+        start: int,
+        end: int,
+        index: SeriesIndex,
+        policy: OutputPolicy,
+        now_ms: int,
+        findings: Findings,
+        /,
+    ) -> tuple[list[Output], LedgerEntry]:
+        """See `outputs.outputs`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +72,8 @@ class Surroundings:
     state_partitions: int = STATE.partitions
     snapshot_every: int = SNAPSHOT_EVERY
     key_policy: KeyPolicy = field(default_factory=KeyPolicy)
+    accumulator: Callable[[Place, Tools, Sequences, RecentKeys], Accumulator] = Accumulator
+    outputs: MakeOutputs = outputs
 
 
 class Partition:
@@ -127,7 +148,7 @@ class Partition:
         self._ready.set()  # nobody may wait for a partition that is closed
 
     def _new_accumulator(self) -> Accumulator:
-        return Accumulator(self.place, self._around.tools, self._memory.sequences, self._keys.recent)
+        return self._around.accumulator(self.place, self._around.tools, self._memory.sequences, self._keys.recent)
 
     async def _start(self) -> int:
         committed = await self._committer.open()
@@ -292,7 +313,7 @@ class Partition:
             findings, state = self._memory.take(end, now // 1000)  # before anything is awaited: then more is added
             taken = self._keys.take(end, now // 1000)
             made, _ = await asyncio.to_thread(
-                outputs, accumulator, start, end, self._series, self._around.output_policy, now, findings
+                self._around.outputs, accumulator, start, end, self._series, self._around.output_policy, now, findings
             )
             keys = await asyncio.to_thread(taken.encode) if taken.messages or taken.obsolete else []
             self._keys.carried(keys)

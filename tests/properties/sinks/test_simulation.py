@@ -28,12 +28,13 @@ from streamgauge.sinks.insertion import (
     store_range,
 )
 from streamgauge.sinks.ranges import Range
-from tests.properties.sinks.world import ReadOnce, World
+from tests.properties.sinks.surroundings import ReadOnce
+from tests.properties.sinks.world import World
 
 SHORT: dict[str, Any] = {"trouble": 0.02, "partitions": 2}
 """Settings of a short life: as much trouble as in a long one, sooner."""
 
-SHORT_STEPS = 16
+SHORT_STEPS = 14
 
 FORGETFUL: dict[str, Any] = {"window": 15, "dark": True, "trouble": 0.003}
 """Settings of a life in which tables soon forget tokens, and the outcomes of one partition's inserts are unknown."""
