@@ -28,6 +28,7 @@ BENCHMARKS = {
     "sink": "rows a second into four tiers, beside a bare insert of the same blocks",
     "latency": "from emit until SQL shows it, at 20,000 events a second",
     "memory": "peak memory of worker and sink behind a backlog of 2 GB",
+    "keys": "CPU and memory an idempotency key, and the time to restore them",
     "store_schema": "what a row costs in the store, and what other schemas would cost",
 }
 

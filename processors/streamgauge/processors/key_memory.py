@@ -115,13 +115,12 @@ class Reading:
                     self._place.topic, self._place.partition, missing, one.parts, start_s,
                 )  # fmt: skip
         opened = [start_s for start_s in self._additions if start_s not in self._slices]
-        # a new slice is named by a second that no other has, however wrong the clocks of earlier owners were
-        start_s = max(opened, default=max(self._now_s, self._last_s, max(self._slices, default=0) + 1))
+        start_s = max(opened, default=self.clock_s)
         return Journal(start_s, self._additions.get(start_s, 0) if opened else 0, dict(self._slices))
 
     @property
     def clock_s(self) -> int:
-        """No key came later than this."""
+        """No key came later than this, whatever the clocks of earlier owners showed."""
         return max(self._last_s, self._now_s)
 
 

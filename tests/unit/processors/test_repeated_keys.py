@@ -21,7 +21,7 @@ HOUR_MS = 3_600_000
 
 def paid(*keys: int) -> bytes:
     """A batch of payments, whose country tells their key."""
-    return events([{"order_id": str(key), "country": f"o{key}", "time": NOW} for key in keys], PAID)
+    return events([{"order_id": str(key), "country": f"o{key}", "time": NOW - 6 * HOUR_MS} for key in keys], PAID)
 
 
 class Orders:
@@ -321,6 +321,21 @@ async def test_slices_of_owners_whose_clock_runs_ahead_are_not_overwritten() -> 
     await one.move()
     await one.commit(*range(1, 9))
     assert one.counts == once(*range(1, 9))
+
+
+async def test_keys_that_come_after_the_clock_was_set_back_are_in_the_next_slice() -> None:
+    one = await orders()
+    await one.commit(1)
+    one.bench.clock.now_ms += HOUR_MS
+    await one.commit(2)
+    one.bench.clock.now_ms -= 2 * HOUR_MS
+    await one.commit(3)
+    one.bench.clock.now_ms += 4 * HOUR_MS
+    await one.commit(4)
+    one.bench.store.compact(one.bench.store.end)
+    await one.move()
+    await one.commit(1, 2, 3, 4)
+    assert one.counts == once(1, 2, 3, 4)
 
 
 async def test_keys_that_are_forgotten_early_are_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
