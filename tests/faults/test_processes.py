@@ -33,3 +33,8 @@ def test_a_batch_whose_commits_fail_is_read_again_though_nothing_follows_it(scen
 def test_repeats_behind_later_batches_and_behind_the_death_of_a_worker_count_once(scene: Scene) -> None:
     scenarios.repeats(scene)
     scene.settle()
+
+
+def test_workers_and_sinks_that_come_and_go_lose_and_double_nothing(scene: Scene) -> None:
+    scenarios.scaling(scene)
+    scene.settle()

@@ -119,7 +119,7 @@ class Scene:
         except Exception:
             return -1
 
-    def until_stored(self, more: int, within: float = 60) -> None:
+    def until_stored(self, more: int, within: float = 150) -> None:
         """Until the store has so many more points than now."""
         wanted = max(0, self.stored()) + more
         self.until(lambda: self.stored() >= wanted, within, "the store takes points")
