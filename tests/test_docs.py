@@ -355,7 +355,7 @@ def test_every_kind_of_message_is_shown_and_read_by_its_decoder() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=documents.name_of)
 def test_no_page_names_a_setting_that_does_not_exist(page: Path) -> None:
     known = {f"STREAMGAUGE_{name}".upper() for cls in reference.PARTS.values() for name in cls.__dataclass_fields__}
-    tests_own = {"STREAMGAUGE_TEST_KAFKA", "STREAMGAUGE_TESTS_REQUIRE"}
+    tests_own = {"STREAMGAUGE_TEST_KAFKA", "STREAMGAUGE_TESTS_REQUIRE", "STREAMGAUGE_TEST_SEED"}
     named = set(re.findall(r"STREAMGAUGE_[A-Z0-9_]+\b", page.read_text(encoding="utf-8")))
 
     assert named - known - tests_own == set()
