@@ -489,14 +489,3 @@ async def test_closing_during_a_commit_ends_it_and_blocks_nobody(step: str) -> N
     await bench.add(*range(bench.partition.committed, 4))
     await bench.commit_when_due()
     assert bench.countries() == once(0, 1, 2, 3)
-
-
-async def test_a_clock_that_steps_back_does_not_hold_up_commits() -> None:
-    bench = await opened()
-    bench.clock.now_ms -= 3_600_000
-    bench.stepped_ms = -3_600_000
-    await bench.partition.add(0, message(0))
-    bench.clock.now_ms -= 540_000
-    bench.stepped_ms -= 540_000
-    await bench.commit_when_due()
-    assert bench.ranges() == [(0, 1)]
