@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from streamgauge.schemas.contract_topic import ContractFeed
 from streamgauge.schemas.contracts import load_contracts
-from streamgauge.schemas.errors import BrokerUnavailable
+from streamgauge.schemas.errors import BrokerUnavailable, StoreUnavailable
 from streamgauge.schemas.topics import STORED_TOPICS
 from streamgauge.sinks.catalog import Catalog
 from streamgauge.sinks.commits import answer_of, offset_of
@@ -44,7 +44,8 @@ log = logging.getLogger("streamgauge.sinks")
 IDLE_TURN_S, BUSY_TURN_S = 0.05, 0.005
 FINISH_S = 5.0
 TABLES_PAUSE_S = 5.0
-ASSIGN_S = 60.0
+ASSIGN_S = 240.0
+"""How long brokers and store may be away while partitions are taken over: less than a member may be silent (300 s)."""
 
 
 def wall_ms() -> int:
@@ -161,19 +162,22 @@ class Sink:
             try:
                 self._take_over(consumer, partitions)
             except KafkaException as error:
-                if self._monotonic() < deadline:
-                    log.warning("offsets cannot be read, trying again: %s", error.args[0].str())
-                    self._stop.wait(1.0)
-                    continue
-                self._fail(
-                    BrokerUnavailable(
-                        f"the offsets of group {self.settings.group} cannot be read ({error.args[0].str()}); "
-                        "start again when the brokers answer"
-                    )
+                what = error.args[0].str()
+                failure: Exception = BrokerUnavailable(
+                    f"the offsets of group {self.settings.group} cannot be read ({what}); start again when the brokers answer"
                 )
+            except StoreUnavailable as error:  # what a partition without an offset holds is asked of the store
+                what, failure = str(error), error
             except Exception as error:
                 self._fail(error)
-            return
+                return
+            else:
+                return
+            if self._monotonic() >= deadline:
+                self._fail(failure)
+                return
+            log.warning("partitions cannot be taken over, trying again: %s", what)
+            self._stop.wait(1.0)
 
     def _take_over(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._incarnations.check({one.topic for one in partitions})
