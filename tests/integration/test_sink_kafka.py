@@ -277,3 +277,14 @@ def test_a_sink_too_many_waits_for_its_turn_and_takes_over(region: Region) -> No
     region.send(2)
     region.all_stored()
     assert region.end("third") == 0
+
+
+def test_a_sink_that_gets_partitions_while_the_store_is_away_waits_for_it(region: Region, gate: StoreGate) -> None:
+    gate.when = lambda request: "away" if "block_to" in request else "pass"
+    region.send(3)
+    sink = region.start(STREAMGAUGE_STORE=gate.url)
+    region.says("cannot be taken over, trying again")
+    assert sink.poll() is None
+    gate.when = landing("pass")
+    region.all_stored()
+    assert region.end() == 0
