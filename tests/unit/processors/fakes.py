@@ -125,6 +125,7 @@ class FakeBroker(Broker):
         await self.at("state" if anchor is not None else "keys read")
         for one in found:
             take(*one)
+        await self.at("state" if anchor is not None else "keys done")
 
     async def log_start(self, topic: str, partition: int) -> int:
         """See Broker."""

@@ -222,6 +222,28 @@ async def test_reading_the_keys_is_tried_again_until_it_works(step: str, caplog:
     assert caplog.text.count("idempotency keys cannot be read") == 2
 
 
+@pytest.mark.parametrize("step", ["keys read", "keys done"])
+async def test_what_was_being_read_when_another_owner_committed_is_not_used(step: str) -> None:
+    one = await orders()
+    bench, other = one.bench, Orders(Bench(store=one.bench.store))
+    await bench.partition.add(0, events([{"country": "o9"}]))
+    await bench.commit_when_due()
+    await one.move()
+    bench.block(step)
+    await bench.partition.add(1, events([{"country": "o9"}]))
+    await bench.partition.add(2, paid(2))
+    await bench.partition.tick()
+    await within(bench.reached[step].wait())  # it has found none
+    await other.bench.partition.open()
+    await other.bench.partition.add(1, events([{"country": "o9"}]))
+    await other.commit(2)
+    await bench.commit_when_due()  # refused: it has been fenced
+    assert bench.partition.committed == 3
+    bench.release(step)
+    await one.commit(2, 3)
+    assert one.counts == once(2, 3) | {"o9": 0}
+
+
 async def test_a_message_that_is_none_of_this_version_stops_with_advice() -> None:
     one = await orders()
     await one.commit(1)
