@@ -21,7 +21,7 @@ _HARMLESS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class TableShape:
-    """A table as it must be, and the statement that makes it."""
+    """A table as it must be, and the statements that make it."""
 
     name: str
     engine: str
@@ -83,11 +83,20 @@ def _apply(schema: Schema, statement: str, database: str, migration: str) -> Non
         schema.feeds[name] = FeedShape(name, fed[1], fed[2].rstrip(";\n "), statement, migration)
     elif verb == "ALTER" and (query := re.match(r"MODIFY\s+QUERY\s+(.*)", rest, re.IGNORECASE | re.DOTALL)):
         if name in schema.feeds:
-            schema.feeds[name] = replace(schema.feeds[name], query=query[1].rstrip(";\n "))
+            made_feed = schema.feeds[name]
+            following = _then(made_feed.statement, statement)
+            schema.feeds[name] = replace(made_feed, query=query[1].rstrip(";\n "), statement=following)
     elif verb == "ALTER" and what == "TABLE" and name in schema.tables:
         _alter(schema, name, rest)
+        made = schema.tables[name]
+        schema.tables[name] = replace(made, statement=_then(made.statement, statement))
     elif not (verb == "CREATE" and what == "VIEW"):
         schema.unclear.add(name)
+
+
+def _then(statement: str, change: str) -> str:
+    """What makes a thing anew must bring it to where later migrations brought it."""
+    return statement.rstrip(";\n ") + ";\n" + change
 
 
 def _table(name: str, rest: str, statement: str, migration: str) -> TableShape:
