@@ -68,6 +68,7 @@ class _ProducerCommitter:
         self._producer: Any = None
         self._work: asyncio.Future[None] | None = None
         self._anchor: int | None = None
+        self._started = False
 
     def _new_producer(self) -> Any:
         raise NotImplementedError
@@ -78,7 +79,9 @@ class _ProducerCommitter:
     async def open(self) -> Committed:
         """See Committer. The committed offset is read after fencing: only then is it final."""
         producer = self._producer = self._new_producer()
+        self._started = False
         await self._run(producer, producer.start())
+        self._started = True
         committed = await self._broker.committed(self._target.topic, self._target.partition)
         self._anchor = committed.anchor
         return committed
@@ -104,7 +107,9 @@ class _ProducerCommitter:
         producer, self._producer = self._producer, None
         if producer is None:
             return
-        if self._work is not None and not self._work.done():  # a producer cannot be stopped while it starts
+        if self._work is not None and not self._work.done():
+            if not self._started:  # a start that is cancelled leaves a connection behind that nobody knows
+                await asyncio.wait([self._work], timeout=STOP_S)
             self._work.cancel()
             await asyncio.wait([self._work], timeout=STOP_S)
         await _stop(producer)
