@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -57,7 +58,7 @@ async def _send_all(producer: Any, outputs: Sequence[Output]) -> list[int]:
     return [record.offset for one, record in zip(outputs, done, strict=True) if one.anchor]
 
 
-class _ProducerCommitter:
+class _ProducerCommitter(ABC):
     """One producer at a time. A commit ends when the producer is let go: aiokafka would leave its callers waiting for ever."""
 
     def __init__(self, target: CommitTarget, broker: Broker, config: Mapping[str, Any], timeout_ms: int) -> None:
@@ -70,11 +71,11 @@ class _ProducerCommitter:
         self._anchor: int | None = None
         self._started = False
 
-    def _new_producer(self) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _new_producer(self) -> Any: ...
 
-    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int) -> None: ...
 
     async def open(self) -> Committed:
         """See Committer. The committed offset is read after fencing: only then is it final."""

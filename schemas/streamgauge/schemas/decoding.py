@@ -146,6 +146,24 @@ def parse(value: bytes | None, max_bytes: int = MAX_BYTES) -> Json:
     return cast("Json", message)
 
 
+def versioned(value: bytes | None, kind: str) -> Json:
+    """A message of this version and kind."""
+    body = parse(value)
+    if need(body, "v", int) != WIRE_VERSION:
+        raise Refused("unknown_version")
+    if need(body, "kind", str) != kind:
+        raise Refused("unknown_kind")
+    return body
+
+
+def part_of(body: Json, limit: int) -> tuple[int, int]:
+    """Which part a message is, and of how many."""
+    parts, part = need_natural(body, "parts", limit), need_natural(body, "part", limit)
+    if part >= parts:
+        raise Refused("out_of_range", "part")
+    return part, parts
+
+
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> None:
     if len({key for key, _ in pairs}) != len(pairs):
         raise Refused("duplicate_key")

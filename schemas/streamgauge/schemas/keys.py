@@ -14,7 +14,7 @@ import orjson
 
 from streamgauge.schemas.batches import WIRE_VERSION
 from streamgauge.schemas.columns import Array, pack_array, unpack
-from streamgauge.schemas.decoding import MAX_ROWS, SHORT_LIMIT, need, need_natural, parse
+from streamgauge.schemas.decoding import MAX_ROWS, SHORT_LIMIT, need, need_natural, part_of, versioned
 from streamgauge.schemas.errors import Refused
 
 FORMS = ("slice", "add")
@@ -90,15 +90,10 @@ class KeysMessage:
 
 def decode_keys(value: bytes | None) -> KeysMessage:
     """Read a message about keys. Raises Refused when it is not one."""
-    body = parse(value)
-    if need(body, "v", int) != WIRE_VERSION:
-        raise Refused("unknown_version")
-    if need(body, "kind", str) != "keys" or need(body, "form", str) not in FORMS:
+    body = versioned(value, "keys")
+    if need(body, "form", str) not in FORMS:
         raise Refused("unknown_kind")
-    parts = need_natural(body, "parts", PARTS_LIMIT)
-    part = need_natural(body, "part", PARTS_LIMIT)
-    if part >= parts:
-        raise Refused("out_of_range", "part")
+    part, parts = part_of(body, PARTS_LIMIT)
     n = need_natural(body, "n", MAX_ROWS)
     low, high = unpack(body.get("low"), "u8", n), unpack(body.get("high"), "u8", n)
     if not low.all():

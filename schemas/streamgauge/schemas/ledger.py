@@ -10,7 +10,15 @@ from typing import Any, cast
 import orjson
 
 from streamgauge.schemas.batches import MAX_INSTANT_MS, WIRE_VERSION
-from streamgauge.schemas.decoding import INTEGER_LIMIT, SHORT_LIMIT, need, need_list, need_natural, need_object, parse
+from streamgauge.schemas.decoding import (
+    INTEGER_LIMIT,
+    SHORT_LIMIT,
+    need,
+    need_list,
+    need_natural,
+    need_object,
+    versioned,
+)
 from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.packing import Json
 from streamgauge.schemas.row_sets import RowSet, read_row_set
@@ -111,18 +119,9 @@ def _sums(body: Json) -> dict[tuple[int, int], tuple[float, float]]:
     return found
 
 
-def _versioned(value: bytes | None, kind: str) -> Json:
-    body = parse(value)
-    if need(body, "v", int) != WIRE_VERSION:
-        raise Refused("unknown_version")
-    if need(body, "kind", str) != kind:
-        raise Refused("unknown_kind")
-    return body
-
-
 def decode_ledger(value: bytes | None) -> LedgerEntry:
     """Read a message of the ledger topic. Raises Refused when it is not one."""
-    body = _versioned(value, "ledger")
+    body = versioned(value, "ledger")
     return LedgerEntry(
         region=need(body, "region", str),
         topic=need(body, "topic", str),
@@ -219,7 +218,7 @@ MAX_SAMPLE_CHARS = 200
 
 def decode_dead(value: bytes | None) -> DeadLetter:
     """Read a message of the dead topic. Raises Refused when it is not one."""
-    body = _versioned(value, "dead")
+    body = versioned(value, "dead")
     texts = {key: need(body, key, str) for key in ("region", "topic", "reason", "event", "detail")}
     return DeadLetter(
         **texts,

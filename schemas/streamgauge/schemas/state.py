@@ -23,7 +23,8 @@ from streamgauge.schemas.decoding import (
     need_list,
     need_natural,
     need_object,
-    parse,
+    part_of,
+    versioned,
 )
 from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.packing import Json
@@ -121,15 +122,10 @@ def _numbers(values: Sequence[int]) -> str:
 
 def decode_state(value: bytes | None) -> StateMessage:
     """Read a message of the state topic. Raises Refused when it is not one."""
-    body = parse(value)
-    if need(body, "v", int) != WIRE_VERSION:
-        raise Refused("unknown_version")
-    if need(body, "kind", str) != "state" or need(body, "form", str) not in FORMS:
+    body = versioned(value, "state")
+    if need(body, "form", str) not in FORMS:
         raise Refused("unknown_kind")
-    parts = need_natural(body, "parts", SHORT_LIMIT)
-    part = need_natural(body, "part", SHORT_LIMIT)
-    if part >= parts:
-        raise Refused("out_of_range", "part")
+    part, parts = part_of(body, SHORT_LIMIT)
     return StateMessage(
         region=need(body, "region", str),
         topic=need(body, "topic", str),

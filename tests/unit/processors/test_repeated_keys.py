@@ -13,8 +13,8 @@ from streamgauge.processors.keys import KeyPolicy
 from streamgauge.schemas import keys as key_messages
 from streamgauge.schemas.errors import PositionLost
 from streamgauge.schemas.keys import KeysMessage
+from tests.unit.processors.bench import Bench, once, opened, within
 from tests.unit.processors.raw import NOW, PAID, events
-from tests.unit.processors.test_partition import Bench, once, opened, within
 
 HOUR_MS = 3_600_000
 

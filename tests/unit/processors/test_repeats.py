@@ -7,8 +7,8 @@ import asyncio
 from streamgauge.schemas.again import AGAIN_HEADER, Again
 from streamgauge.schemas.batches import Origin, encode_events
 from streamgauge.schemas.packing import pack_strings
+from tests.unit.processors.bench import Bench, once, opened
 from tests.unit.processors.raw import NOW
-from tests.unit.processors.test_partition import Bench, once, opened
 
 
 def batch(seq: int, contract: int = 1) -> bytes:

@@ -11,8 +11,8 @@ from streamgauge.processors.replayed import Headers
 from streamgauge.schemas.again import AGAIN_HEADER, Again
 from streamgauge.schemas.columns import Array
 from streamgauge.schemas.row_sets import RowSet
+from tests.unit.processors.bench import Bench, message, opened
 from tests.unit.processors.raw import CONTRACTS, NOW, events
-from tests.unit.processors.test_partition import Bench, message, opened
 
 OLD = NOW - 30 * 86_400_000
 BATCH = events([{"country": "AU", "time": OLD}, {"country": "NZ"}, {"country": "JP", "time": OLD}])
