@@ -89,7 +89,13 @@ class Memory:
         else:
             self._changes += 1
             made = self._messages("change", end, streams, replays)
-        return self.sequences.take_findings(), made
+        findings = self.sequences.take_findings()
+        if findings.crowded_out:
+            log.warning(
+                "%s/%s: %d streams were forgotten for want of room: batches of theirs that come again will count again",
+                self.place.topic, self.place.partition, findings.crowded_out,
+            )  # fmt: skip
+        return findings, made
 
     def _messages(self, form: str, end: int, streams: Sequence[StreamState], replays: Sequence[Replay]) -> list[Output]:
         starts = range(0, max(1, len(streams), len(replays)), ENTRIES_A_MESSAGE)

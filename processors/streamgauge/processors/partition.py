@@ -223,7 +223,7 @@ class Partition:
             self._behind = False
         else:
             self._behind = not self._accumulator.add(offset, value, self._around.contracts(), now, self._hold, again)
-            if self._behind:  # its contract is not known yet
+            if self._behind:  # its contract, or the keys that have come, are not known yet
                 return
             if isinstance(again, Again):
                 self._memory.replays.note(again, now // 1000)

@@ -98,3 +98,11 @@ def test_an_offset_that_was_set_by_hand_is_named(caplog: pytest.LogCaptureFixtur
     assert caplog.text == ""
     one.restore(values, Committed(4))
     assert "state is that of offset 9, the committed offset is 4" in caplog.text
+
+
+def test_streams_that_are_forgotten_for_want_of_room_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    one = Memory(PLACE, SequencePolicy(max_streams=2), 8, snapshot_every=2)
+    note(one, "a", "b", "c")
+    findings, _ = one.take(1, 0)
+    assert findings.crowded_out == 1
+    assert "1 streams were forgotten for want of room" in caplog.text
