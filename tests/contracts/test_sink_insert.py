@@ -36,11 +36,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
 @pytest.fixture
 def store(engine: LocalStore, unique: str) -> LocalStore:
     """A database of its own, whose name must be quoted."""
-    one = LocalStore.__new__(LocalStore)
-    one.__dict__ |= engine.__dict__
-    one.address = type(engine.address)(
-        engine.address.url, engine.address.user, engine.address.password, f"{unique}-it`s"
-    )
+    one = engine.beside(f"{unique}-it`s")
     migrate(one, Retention(), one.address.database)
     return one
 

@@ -39,9 +39,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
 @pytest.fixture
 def store(engine: LocalStore, unique: str) -> LocalStore:
     """A database of its own, migrated."""
-    one = LocalStore.__new__(LocalStore)
-    one.__dict__ |= engine.__dict__
-    one.address = replace(engine.address, database=f"{unique}-it`s")
+    one = engine.beside(f"{unique}-it`s")
     migrate(one, KEPT, one.address.database)
     return one
 
@@ -131,9 +129,7 @@ def test_blocks_that_name_no_life_count_until_others_do_and_never_for_an_offset_
 def test_a_block_that_began_before_the_tables_knew_of_lives_counts_once_in_every_tier(
     engine: LocalStore, unique: str
 ) -> None:
-    store = LocalStore.__new__(LocalStore)
-    store.__dict__ |= engine.__dict__
-    store.address = replace(engine.address, database=unique)
+    store = engine.beside(unique)
     known = shipped()
     lives = next(place for place, one in enumerate(known) if one.name == "block_lives")
     migrate(store, KEPT, unique, migrations=known[:lives])

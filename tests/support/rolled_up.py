@@ -6,6 +6,8 @@ No broker and no process: for tests of what people read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,12 @@ class LocalStore(Store):
 
         super().__init__(StoreAddress("http://127.0.0.1:0", "default", Secret(""), database))
         self.engine: Any = clickhouse_connect.get_client(interface="chdb", path=str(path))
+
+    def beside(self, database: str) -> LocalStore:
+        """Another database over the same engine: a process can have only one."""
+        other = copy(self)
+        other.address = replace(self.address, database=database)
+        return other
 
     def _client(self) -> Any:
         return self.engine
