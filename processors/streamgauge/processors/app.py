@@ -36,7 +36,11 @@ class Worker:
         self.settings = settings
         self.partitions: dict[TP, Partition] = {}
         self.failure: BaseException | None = None
-        self._broker = Broker(settings.librdkafka(), settings.group)
+        self._broker = Broker(
+            settings.librdkafka(),
+            settings.group,
+            life=settings.incarnation or ("" if settings.embedded else None),
+        )
         self._topics = [topic.name(settings.region) for topic in RAW_TOPICS]
         outgoing = [topic.name(settings.region) for topic in (ROLLUPS, DISTINCT)]
         state = STATE.name(settings.region)
@@ -88,7 +92,10 @@ class Worker:
             message = event.message
             partition = self.partitions.get(message.tp)
             if partition is not None:
-                await partition.add(message.offset, message.value, message.headers)
+                try:
+                    await partition.add(message.offset, message.value, message.headers)
+                except PositionLost as error:  # the stream library would start the agent again
+                    self._fail(error)
             if self._stop.is_set():
                 return
 
@@ -130,8 +137,11 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             if not isinstance(error, PositionLost):  # which says it better itself
                 log.error("stopping: %r", error)
-            self.failure = error
-            self._stop.set()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure = self.failure or error
+        self._stop.set()
 
     def stop(self) -> None:
         """Ask `run` to end. Safe to call twice."""

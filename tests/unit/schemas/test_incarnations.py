@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamgauge.sinks.incarnations import Incarnations
+from streamgauge.schemas.incarnations import Incarnations
 
 
 def test_a_life_that_is_given_holds_for_every_topic_and_asks_nobody() -> None:

@@ -1,7 +1,7 @@
 """Incarnations: the life of each topic, by the id that the broker gave it.
 
 A topic that is deleted and made anew under the same name starts again at offset 0, and no client says so: librdkafka
-goes on at the old position and passes by what came before it (seen with 2.16 on Kafka 4.3).
+and aiokafka go on at the old position and pass by what came before it (seen with 2.16 and 0.14 on Kafka 4.3).
 """
 
 from __future__ import annotations
@@ -14,16 +14,22 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from streamgauge.schemas.errors import BrokerUnavailable, PositionLost
-from streamgauge.sinks.decisions import ANEW
+
+NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
+"""What a broker without topic ids says."""
 
 
 class Incarnations:
-    """Known lives of topics. With `fixed`, every topic has that one for ever: for brokers that give no ids."""
+    """Known lives of topics. With `fixed`, every topic has that one for ever: for brokers that give no ids.
 
-    def __init__(self, config: Mapping[str, Any], topics: Collection[str], fixed: str = "") -> None:
+    `advice` is what a reader is told whose topic was made anew.
+    """
+
+    def __init__(self, config: Mapping[str, Any], topics: Collection[str], fixed: str = "", advice: str = "") -> None:
         self._config = dict(config)
         self._topics = list(topics)
         self._fixed = fixed
+        self._advice = advice
         self._admin: AdminClient | None = None
         self._known: dict[str, str] = {}
 
@@ -32,11 +38,8 @@ class Incarnations:
 
     def find(self) -> None:
         """Learn all of them. Raises BrokerUnavailable with advice."""
-        if self._fixed:
-            self._known = dict.fromkeys(self._topics, self._fixed)
-            return
         try:
-            self._known = self._describe(self._topics, within_s=10)
+            self._known = self.now(self._topics, within_s=10)
         except KafkaException as error:
             refusal = error.args[0]
             if refusal.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
@@ -50,18 +53,20 @@ class Incarnations:
 
     def check(self, topics: Collection[str]) -> None:
         """Raises PositionLost when one of them was made anew since, KafkaException when nobody says."""
-        if self._fixed:
-            return
-        for topic, found in self._describe(list(topics), within_s=2).items():
+        for topic, found in self.now(topics).items():
             if found != self._known[topic]:
                 raise PositionLost(
-                    f"{topic} was made anew while this sink read it (its id was {self._known[topic]}, now it is {found}). "
-                    f"{ANEW}"
+                    f"{topic} was made anew while it was read (its id was {self._known[topic]}, now it is {found}). "
+                    f"{self._advice}"
                 )
 
-    def _describe(self, topics: list[str], within_s: int) -> dict[str, str]:
+    def now(self, topics: Collection[str], within_s: int = 2) -> dict[str, str]:
+        """The lives of some topics as the brokers say at this moment. Raises KafkaException when nobody says."""
+        if self._fixed:
+            return dict.fromkeys(topics, self._fixed)
         self._admin = self._admin or AdminClient(self._config)
         futures = cast(
-            "dict[str, Future[Any]]", self._admin.describe_topics(TopicCollection(topics), request_timeout=within_s)
+            "dict[str, Future[Any]]",
+            self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=within_s),
         )
         return {name: str(future.result(within_s + 5).topic_id) for name, future in futures.items()}
