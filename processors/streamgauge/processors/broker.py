@@ -83,9 +83,7 @@ class Broker:
     `life` is that of every topic where the brokers give them no ids: nobody is asked then.
     """
 
-    def __init__(
-        self, config: Mapping[str, Any], group: str, timeout_s: float = 10.0, life: str | None = None
-    ) -> None:
+    def __init__(self, config: Mapping[str, Any], group: str, timeout_s: float = 10.0, life: str | None = None) -> None:
         self._config = dict(config)
         self._life = life
         self._lives = Incarnations(self._config, ())

@@ -116,6 +116,7 @@ class FakeBroker(Broker):
         self.start = 0
         self.end = 1 << 40
         self.topic_life = "first"
+        self.known: Known | None = None
         self.asked = 0
         self.at = at
 
@@ -153,13 +154,9 @@ class FakeBroker(Broker):
     async def ledger_knows(self, ledger_topic: str, topic: str, partition: int) -> Known:
         """See Broker."""
         await self.at("ledger")
-        newest = [one for one in self.store.totals().ledger if one.topic == topic][-1:]
-        for one in newest:
-            of_partition = [entry for entry in self.store.totals().ledger if entry.partition == partition]
-            if of_partition:
-                return Known(of_partition[-1].end, of_partition[-1].incarnation, one.incarnation)
-            return Known(topic_life=one.incarnation)
-        return Known()
+        ledger = self.store.totals().ledger
+        mine = Known(ledger[-1].end, ledger[-1].incarnation, ledger[-1].incarnation) if ledger else Known()
+        return self.known or mine
 
 
 @dataclass
