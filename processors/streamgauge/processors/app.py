@@ -13,6 +13,7 @@ from faust.types import TP
 from streamgauge.processors.accumulator import Place, Tools
 from streamgauge.processors.broker import Broker
 from streamgauge.processors.faust_app import raw_app
+from streamgauge.processors.lives import Lives
 from streamgauge.processors.outputs import OutputPolicy
 from streamgauge.processors.partition import Partition, Surroundings
 from streamgauge.processors.scrub import DistinctHasher, Scrubber, pseudonym_key
@@ -150,6 +151,7 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop` is called. Raises what made it stop by itself: PositionLost, or a fault of the stream library."""
         self._feed.start()
+        self._spawn(Lives(self._broker, self._topics).run(self._stop))
         try:
             await self.app.start()
             while not self._stop.is_set():

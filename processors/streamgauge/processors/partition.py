@@ -16,6 +16,7 @@ from streamgauge.processors.accumulator import Accumulator, ContractKey, Contrac
 from streamgauge.processors.broker import NO_OFFSET, Broker, Committed
 from streamgauge.processors.key_memory import FAMILY, KeyMemory
 from streamgauge.processors.keys import KeyPolicy, RecentKeys
+from streamgauge.processors.lives import anew
 from streamgauge.processors.memory import SNAPSHOT_EVERY, Memory
 from streamgauge.processors.outputs import Output, OutputPolicy, outputs
 from streamgauge.processors.policy import CommitPolicy
@@ -33,8 +34,6 @@ log = logging.getLogger("streamgauge.processors")
 
 OFFSETS_LOST = "offsets_lost"
 TICK_S = 0.1
-LIFE_MS = 10_000
-"""How often a partition that commits nothing asks whether its topic is the same: consumers may wait for ever then."""
 
 
 class MakeOutputs(Protocol):
@@ -90,8 +89,8 @@ class Partition:
         self._keys = KeyMemory(place, around.key_policy, around.state_partitions)
         self._restoring: asyncio.Task[None] | None = None
         self._life = ""
-        self._lived_ms = 0
         self._passed_by = False
+        self._passed_ms = 0
         self._accumulator = self._new_accumulator()
         self._position = Position(0)
         self._committed = 0
@@ -163,7 +162,7 @@ class Partition:
         life = await self._around.broker.life(self.place.topic)
         if (earlier := committed.life or self._life) and earlier != life:
             raise self._anew(earlier, life)
-        self._life, self._lived_ms = life, self._around.steady_ms()
+        self._life = life
         if committed.offset == NO_OFFSET:
             return await self._first()
         if not committed.life:
@@ -204,12 +203,7 @@ class Partition:
         )
 
     def _anew(self, earlier: str, life: str) -> PositionLost:
-        topic = self.place.topic
-        return PositionLost(
-            f"{topic} was made anew: its id was {earlier}, now it is {life}. Nothing of the new topic was counted or passed by; "
-            "what was not committed of the earlier one is gone with it. Stop all workers, say: "
-            f"{self._around.broker.reset(topic, '--to-earliest')}; then start again"
-        )
+        return anew(self._around.broker, self.place.topic, earlier, life)
 
     async def _check_end(self, committed: Committed) -> None:
         """An offset of which nobody says in which life of the topic it was committed: set by hand, or by an older release."""
@@ -228,25 +222,25 @@ class Partition:
 
     async def _same_life(self) -> None:
         """Raises PositionLost when the topic was made anew since the partition was opened."""
-        self._lived_ms = self._around.steady_ms()
         life = await self._around.broker.life(self.place.topic)
         if life != self._life and not self._closed.is_set():
             self._ready.clear()  # nothing more is added
             raise self._anew(self._life, life)
 
-    async def _watch_life(self) -> None:
-        """Ask now and then whether the topic is the same; soon after messages came that are behind the next one."""
-        passed_by, next_ = self._passed_by, self._position.next
-        if self._around.steady_ms() - self._lived_ms < (1_000 if passed_by else LIFE_MS):
+    async def _check_passed_by(self) -> None:
+        """Messages came that are behind the next one. They were added before, or are those of a topic that lost others."""
+        if not self._passed_by or self._around.steady_ms() - self._passed_ms < 1_000:
             return
-        self._passed_by = False
+        self._passed_by, self._passed_ms = False, self._around.steady_ms()
+        next_ = self._position.next
         try:
             await self._same_life()
-            end = await self._around.broker.log_end(*self._where()) if passed_by else next_
+            end = await self._around.broker.log_end(*self._where())
         except PositionLost:
             raise
         except Exception as error:
             log.warning("%s/%s: whether it is the same topic is not known: %r", *self._where(), error)
+            self._passed_by = True
             return
         if end < next_ and not self._closed.is_set():
             raise self._beyond(next_, end)
@@ -369,7 +363,7 @@ class Partition:
         if self._ready.is_set():
             await self._tend_keys()
         if self._ready.is_set():
-            await self._watch_life()
+            await self._check_passed_by()
         now = self._around.steady_ms()
         if self._ready.is_set() and self._behind and now - self._sought_ms >= 1_000:
             await self._seek_back()

@@ -6,6 +6,7 @@ and aiokafka go on at the old position and pass by what came before it (seen wit
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from typing import Any, cast
@@ -22,7 +23,7 @@ NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 class Incarnations:
     """Known lives of topics. With `fixed`, every topic has that one for ever: for brokers that give no ids.
 
-    `advice` is what a reader is told whose topic was made anew.
+    `advice` is what a reader is told whose topic was made anew. `now` may be called from several threads.
     """
 
     def __init__(self, config: Mapping[str, Any], topics: Collection[str], fixed: str = "", advice: str = "") -> None:
@@ -31,6 +32,7 @@ class Incarnations:
         self._fixed = fixed
         self._advice = advice
         self._admin: AdminClient | None = None
+        self._making = threading.Lock()
         self._known: dict[str, str] = {}
 
     def __getitem__(self, topic: str) -> str:
@@ -64,7 +66,8 @@ class Incarnations:
         """The lives of some topics as the brokers say at this moment. Raises KafkaException when nobody says."""
         if self._fixed:
             return dict.fromkeys(topics, self._fixed)
-        self._admin = self._admin or AdminClient(self._config)
+        with self._making:  # of two clients the one that is dropped would end look-ups that are under way
+            self._admin = self._admin or AdminClient(self._config)
         futures = cast(
             "dict[str, Future[Any]]",
             self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=within_s),

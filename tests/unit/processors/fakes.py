@@ -116,6 +116,7 @@ class FakeBroker(Broker):
         self.start = 0
         self.end = 1 << 40
         self.topic_life = "first"
+        self.lives: dict[str, str] = {}
         self.known: Known | None = None
         self.asked = 0
         self.at = at
@@ -127,7 +128,7 @@ class FakeBroker(Broker):
     async def life(self, topic: str) -> str:
         """See Broker."""
         await self.at("life")
-        return self.topic_life
+        return self.lives.get(topic, self.topic_life)
 
     async def log_end(self, topic: str, partition: int) -> int:
         """See Broker."""

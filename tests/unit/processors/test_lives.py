@@ -7,11 +7,11 @@ import logging
 
 import pytest
 
-from streamgauge.processors import partition as partitions
 from streamgauge.processors.broker import Committed, Known
+from streamgauge.processors.lives import Lives
 from streamgauge.schemas.again import AGAIN_HEADER, Again
 from streamgauge.schemas.errors import PositionLost
-from tests.unit.processors.bench import Bench, message, once, opened, within
+from tests.unit.processors.bench import Bench, once, opened, within
 from tests.unit.processors.test_repeats import batch, deliver
 
 TO_EARLIEST = r"--topic sg\.local\.events\.v1 --reset-offsets --to-earliest"
@@ -167,14 +167,24 @@ async def test_a_partition_that_had_nothing_is_set_back_together_with_the_others
         assert bench.partition.committed == 0
 
 
-async def test_a_partition_that_commits_nothing_asks_now_and_then_whether_its_topic_is_the_same() -> None:
-    bench = await worked(0, 1)
-    make_anew(bench)
-    bench.clock.now_ms += partitions.LIFE_MS - 1
-    await bench.partition.tick()
-    bench.clock.now_ms += 1
-    with pytest.raises(PositionLost, match=TO_EARLIEST):
-        await bench.partition.tick()
+async def test_a_worker_that_reads_nothing_asks_now_and_then_whether_its_topics_are_the_same() -> None:
+    bench = Bench()
+    watching = asyncio.create_task(Lives(bench.broker, ["a", "sg.local.events.v1"]).run(asyncio.Event(), every_s=0))
+    bench.faults["life"] = 3  # nobody answers for a while, or the topic is not there yet
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (bench.faults["life"], watching.done()) == (0, False)
+    bench.broker.lives["sg.local.events.v1"] = "second"
+    with pytest.raises(PositionLost, match=f"id was first, now it is second.*{TO_EARLIEST}"):
+        await within(watching)
+
+
+async def test_watching_over_topics_ends_when_the_worker_does() -> None:
+    ended = asyncio.Event()
+    watching = asyncio.create_task(Lives(Bench().broker, ["a"]).run(ended))
+    await asyncio.sleep(0)
+    ended.set()
+    await within(watching)
 
 
 async def test_messages_behind_the_next_one_have_it_asked_within_a_second() -> None:
@@ -220,18 +230,20 @@ async def test_nothing_is_committed_while_nobody_says_which_life_it_is() -> None
     assert bench.countries() == once(0, 1)
 
 
-async def test_an_idle_partition_of_a_topic_that_is_not_there_waits_and_says_so(
+async def test_while_nobody_says_which_life_it_is_messages_behind_the_next_one_are_asked_about_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING)
-    bench = await worked(0)
+    bench = await worked(0, 1)
+    await bench.add(0)
     bench.faults["life"] = 1
-    bench.clock.now_ms += partitions.LIFE_MS
+    bench.clock.now_ms += 1_000
     await bench.partition.tick()
     assert "whether it is the same topic is not known" in caplog.text
-    await bench.partition.add(1, message(1))
-    await bench.commit_when_due()
-    assert bench.ranges() == [(0, 1), (1, 2)]
+    make_anew(bench)
+    bench.clock.now_ms += 1_000
+    with pytest.raises(PositionLost, match=TO_EARLIEST):
+        await bench.partition.tick()
 
 
 @pytest.mark.parametrize(
