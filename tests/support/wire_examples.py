@@ -135,7 +135,8 @@ EXAMPLES: Mapping[str, bytes] = {
     "dead": DeadLetter(
         "apac", RAW.topic, 2, 1_201, "too_old", 3, T0 + 1_500, "order_placed", contract=1, service="checkout", size=1_377,
         hash="5d41402abc4b2a76b9719d911017c592", which=RowSet(40, "u4", "BQAAAAgAAAA="),
-        sample=(SampleRow(5, T0 - 9 * 86_400_000, {"country": "JP", "amount": 42.5, "customer_id": "[unique]"}),), incarnation=LIFE,
+        sample=(SampleRow(5, T0 - 9 * 86_400_000, {"country": "JP", "amount": 42.5, "customer_id": "[unique]"}),),
+        incarnation=LIFE,
     ).encode(),
     "again": Again(1_201, "too_old", RowSet(40, "u4", "BQAAAAgAAAA="), backfill=True).encode(),
     "state": StateMessage(

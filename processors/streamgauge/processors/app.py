@@ -169,6 +169,7 @@ class Worker:
 
     async def _shut_down(self) -> None:
         """What is ready is committed, for at most two seconds; then everything is let go."""
+        self._stop.set()
         partitions = list(self.partitions.values())
         if self.failure is None:
             await _within(2, [partition.commit() for partition in partitions])

@@ -29,6 +29,7 @@ MOVING = frozenset(
 """What a broker answers while the group's coordinator moves: soon another one will know."""
 RETRY_S = 0.1
 STATE_S = 60.0
+LIFE_S = 5
 READ_COMMITTED = {"isolation.level": "read_committed", "enable.partition.eof": True}
 
 
@@ -125,7 +126,9 @@ class Broker:
 
     async def life(self, topic: str) -> str:
         """The life of a topic at this moment. Raises KafkaException when nobody says: also of a topic that is not there."""
-        return self._life if self._life is not None else (await asyncio.to_thread(self._lives.now, [topic]))[topic]
+        if self._life is not None:
+            return self._life
+        return (await asyncio.to_thread(self._lives.now, [topic], LIFE_S))[topic]
 
     async def log_start(self, topic: str, partition: int) -> int:
         """The first offset that the partition still has."""
