@@ -18,7 +18,7 @@ RESET = re.compile(r"kafka-consumer-groups \S+ \S+ --group (\S+) --topic (\S+) -
 def life_of(bootstrap: str, topic: str) -> str:
     """The id that the broker gave the topic."""
     admin: Any = AdminClient({"bootstrap.servers": bootstrap})
-    return str(admin.describe_topics(TopicCollection([topic]))[topic].result(10).topic_id)
+    return str(admin.describe_topics(TopicCollection([topic]))[topic].result(10).topic_id)[:22]
 
 
 def make_anew(bootstrap: str, topic: str, deployment: Deployment) -> None:

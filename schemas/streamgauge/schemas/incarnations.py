@@ -7,17 +7,36 @@ and aiokafka go on at the old position and pass by what came before it (seen wit
 from __future__ import annotations
 
 import threading
+from base64 import b64encode
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from streamgauge.schemas.errors import BrokerUnavailable, PositionLost
 
-NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
-"""What a broker without topic ids says."""
+
+class TopicId(Protocol):
+    """What librdkafka gives."""
+
+    def get_most_significant_bits(self) -> int:
+        """The first half, signed."""
+        ...
+
+    def get_least_significant_bits(self) -> int:
+        """The second half, signed."""
+        ...
+
+
+def id_text(found: TopicId) -> str:
+    """A topic's id as base64 without its end, 22 characters.
+
+    Its own text is the same, but now and then goes on with what stood in memory (seen with librdkafka 2.16).
+    """
+    halves = (found.get_most_significant_bits(), found.get_least_significant_bits())
+    return b64encode(b"".join((half % (1 << 64)).to_bytes(8, "big") for half in halves)).decode()[:22]
 
 
 class Incarnations:
@@ -67,9 +86,11 @@ class Incarnations:
         if self._fixed:
             return dict.fromkeys(topics, self._fixed)
         with self._making:  # of two clients the one that is dropped would end look-ups that are under way
-            self._admin = self._admin or AdminClient(self._config)
+            if self._admin is None:  # not `or`: a client counts as false while nothing waits in it
+                self._admin = AdminClient(self._config)
+            admin = self._admin
         futures = cast(
             "dict[str, Future[Any]]",
-            self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=within_s),
+            admin.describe_topics(TopicCollection(list(topics)), request_timeout=within_s),
         )
-        return {name: str(future.result(within_s + 5).topic_id) for name, future in futures.items()}
+        return {name: id_text(future.result(within_s + 5).topic_id) for name, future in futures.items()}
