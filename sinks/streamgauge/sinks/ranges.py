@@ -103,11 +103,13 @@ def read_commit(place: Place, offset: int, metadata: str | None) -> GroupSays:
         return GroupSays(Committed.NOTHING, offset)
     if not metadata:
         return GroupSays(Committed.BY_HAND, offset)
-    found = _METADATA.match(metadata)
+    found = _METADATA.fullmatch(metadata)
     if found is None:
         return GroupSays(Committed.FOREIGN, offset)
     start, end, block_format, content, written_ms, life = found.groups()
-    if life.startswith(place.incarnation):  # librdkafka copies metadata without its end: what stood in memory follows
+    if life.startswith(
+        place.incarnation
+    ):  # librdkafka copies metadata without its end: what stood in memory may follow
         life = place.incarnation
     if life != place.incarnation:
         return GroupSays(Committed.OTHER_LIFE, offset, life=life)
