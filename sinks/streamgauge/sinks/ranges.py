@@ -107,9 +107,8 @@ def read_commit(place: Place, offset: int, metadata: str | None) -> GroupSays:
     if found is None:
         return GroupSays(Committed.FOREIGN, offset)
     start, end, block_format, content, written_ms, life = found.groups()
-    if life.startswith(
-        place.incarnation
-    ):  # librdkafka copies metadata without its end: what stood in memory may follow
+    # librdkafka copies metadata without its end: what stood in memory may follow
+    if life.startswith(place.incarnation):
         life = place.incarnation
     if life != place.incarnation:
         return GroupSays(Committed.OTHER_LIFE, offset, life=life)
