@@ -223,7 +223,9 @@ class Partition:
     async def _same_life(self) -> None:
         """Raises PositionLost when the topic was made anew since the partition was opened."""
         life = await self._around.broker.life(self.place.topic)
-        if life != self._life and not self._closed.is_set():
+        if life != self._life:
+            if self._closed.is_set():  # it is no longer this worker's to judge
+                raise RuntimeError("the partition was closed meanwhile")
             self._ready.clear()  # nothing more is added
             raise self._anew(self._life, life)
 
