@@ -18,6 +18,7 @@ from confluent_kafka import ConsumerGroupState, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from tests.support.kafka import HOST, KafkaBroker, KafkaDidNotStart, fetch_jars, find_java, free_ports
+from tests.support.progress import insistent
 
 NODES = 3
 Ports = tuple[int, int]
@@ -76,6 +77,7 @@ class KafkaCluster:
     def __init__(self, heap: str = "256m") -> None:
         self._heap = heap
         self.nodes: list[KafkaNode] = []
+        self._asking: Any = None
 
     @property
     def bootstrap(self) -> str:
@@ -94,7 +96,7 @@ class KafkaCluster:
                     node.begin()
                 for node in self.nodes:
                     node.ready()
-                self._until(lambda: len(self._admin().list_topics(timeout=2).brokers) == NODES, "all nodes are members")
+                self._until(lambda: len(self._admin.list_topics(timeout=2).brokers) == NODES, "all nodes are members")
             except KafkaDidNotStart as failure:
                 self.close()
                 if attempt == NODES or "Address already in use" not in str(failure):
@@ -113,20 +115,27 @@ class KafkaCluster:
 
     def close(self) -> None:
         """End all of it."""
+        self._asking = None
         for node in self.nodes:
             node.close()
 
+    @property
     def _admin(self) -> Any:
-        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        # kept: one that is forgotten answers nothing that it was asked
+        if self._asking is None:
+            self._asking = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        return self._asking
 
     def leader(self, topic: str, partition: int) -> KafkaNode:
         """The node that leads a partition."""
-        found: int = self._admin().list_topics(topic, timeout=10).topics[topic].partitions[partition].leader
+        found: int = (
+            insistent(lambda: self._admin.list_topics(topic, timeout=5), 30).topics[topic].partitions[partition].leader
+        )
         return self.nodes[found - 1]
 
     def coordinator(self, group: str) -> KafkaNode:
         """The node that coordinates a consumer group, whose members have all joined or not."""
-        described = self._admin().describe_consumer_groups([group], request_timeout=10)[group].result(15)
+        described = insistent(lambda: self._admin.describe_consumer_groups([group])[group].result(20), 30)
         if described.state == ConsumerGroupState.DEAD or described.coordinator is None:
             raise AssertionError(f"group {group} is not known")
         number: int = described.coordinator.id
@@ -138,9 +147,8 @@ class KafkaCluster:
 
     def _missing(self) -> list[str]:
         """Partitions that lack a copy."""
-        admin = self._admin()
-        names = list(admin.list_topics(timeout=3).topics)
-        found = admin.describe_topics(TopicCollection(names), request_timeout=3)
+        names = list(self._admin.list_topics(timeout=3).topics)
+        found = self._admin.describe_topics(TopicCollection(names), request_timeout=3)
         return [
             f"{name}/{one.id}" for name, asked in found.items() for one in asked.result(5).partitions
             if len(one.isr) < NODES
