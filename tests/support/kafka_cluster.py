@@ -14,13 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import ConsumerGroupState, KafkaException, TopicCollection
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from tests.support.kafka import HOST, KafkaBroker, KafkaDidNotStart, fetch_jars, find_java, free_ports
-from tests.support.progress import insistent
 
 NODES = 3
+INTERNAL_PARTITIONS = 4
+"""Of the groups' offsets, and of the transactions' state; see `server_properties`."""
 Ports = tuple[int, int]
 """For clients, and for the other controllers."""
 COPIES = {
@@ -127,19 +128,26 @@ class KafkaCluster:
         return self._asking
 
     def leader(self, topic: str, partition: int) -> KafkaNode:
-        """The node that leads a partition."""
-        found: int = (
-            insistent(lambda: self._admin.list_topics(topic, timeout=5), 30).topics[topic].partitions[partition].leader
-        )
-        return self.nodes[found - 1]
+        """The node that leads a partition, once there is one."""
+        found: list[int] = []
+
+        def led() -> bool:
+            found[:] = [self._admin.list_topics(topic, timeout=5).topics[topic].partitions[partition].leader]
+            return found[0] > 0
+
+        self._until(led, f"{topic}/{partition} has a leader", 30)
+        return self.nodes[found[0] - 1]
 
     def coordinator(self, group: str) -> KafkaNode:
-        """The node that coordinates a consumer group, whose members have all joined or not."""
-        described = insistent(lambda: self._admin.describe_consumer_groups([group])[group].result(20), 30)
-        if described.state == ConsumerGroupState.DEAD or described.coordinator is None:
-            raise AssertionError(f"group {group} is not known")
-        number: int = described.coordinator.id
-        return self.nodes[number - 1]
+        """The node that coordinates a consumer group."""
+        text = 0  # as Java hashes a string: admin clients go on asking a coordinator that has died
+        for letter in group.encode():
+            text = (31 * text + letter) & 0xFFFFFFFF
+        return self.leader("__consumer_offsets", (text & 0x7FFFFFFF) % INTERNAL_PARTITIONS)
+
+    def transactions(self, node: KafkaNode) -> int:
+        """How many of the transaction logs a node leads."""
+        return sum(self.leader("__transaction_state", one) is node for one in range(INTERNAL_PARTITIONS))
 
     def whole(self, within: float = 60) -> float:
         """Seconds until every copy of every partition is in sync: only then one more node may go."""

@@ -55,8 +55,5 @@ def one_of_three(scene: Scene, cluster: KafkaCluster) -> None:
 def duties(scene: Scene, cluster: KafkaCluster, node: KafkaNode) -> list[str]:
     """What a node does that others must take over."""
     groups = [kind for kind in ("process", "sink") if cluster.coordinator(f"sg-{scene.region}-{kind}") is node]
-    transactions = sum(cluster.leader("__transaction_state", one) is node for one in range(4))
-    return [
-        *(f"coordinator of {kind}" for kind in groups),
-        *([f"{transactions} of 4 transaction logs"] * bool(transactions)),
-    ]
+    logs = cluster.transactions(node)
+    return [*(f"coordinator of {kind}" for kind in groups), *([f"{logs} transaction logs"] if logs else [])]
