@@ -69,7 +69,7 @@ class Line:
         self._do(self._hold())
 
     def slow(self, up: float = 0.0, down: float = 0.0, delay_s: float = 0.0) -> None:
-        """So many bytes a second to the broker and from it, all connections together (0: no limit); each piece is delayed."""
+        """So many bytes a second to the broker and from it, all connections together (0: no limit); each message is delayed."""
         self._rates, self._delay_s = {"up": up, "down": down}, delay_s
 
     def mend(self) -> None:
@@ -129,10 +129,14 @@ class Line:
             writer.transport.abort()
 
     async def _pass(self, source: asyncio.StreamReader, to: asyncio.StreamWriter, way: str) -> None:
+        under_way = False
         with contextlib.suppress(OSError):
             while data := await source.read(PIECE):
                 await self._open.wait()
                 await self._take_time(len(data), way)
+                if self._delay_s and not under_way:
+                    await asyncio.sleep(self._delay_s)
+                under_way = len(data) == PIECE
                 self.passed += len(data)
                 to.write(data)
                 await to.drain()
@@ -143,8 +147,6 @@ class Line:
             start = max(now, self._free_at.get(way, 0.0))
             self._free_at[way] = start + size / rate
             await asyncio.sleep(self._free_at[way] - now)
-        if self._delay_s:
-            await asyncio.sleep(self._delay_s)
 
 
 def _reset(end: asyncio.StreamWriter) -> None:

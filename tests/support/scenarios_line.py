@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from tests.support.line import Line
 from tests.support.scenarios import pause
-from tests.support.scene import Scene
+from tests.support.scene import WORKERS, Scene
 
 MIB = 1 << 20
+SLOW_EVENTS, SLOW_COMMIT_POINTS = 1_000, 50_000
+"""Events of a batch of the backlog, and points after which a worker on a slow line commits."""
 
 
 def line_cut(scene: Scene, line: Line, least: float = 10, most: float = 15, times: int = 5) -> None:
@@ -48,52 +49,47 @@ def line_silent(scene: Scene, line: Line, least: float = 60, most: float = 65) -
 class Watch:
     """What one worker did while it was slow."""
 
-    points: int = 0
-    seconds: float = 0.0
+    backlog: int
+    left: int = 0
     resident: list[int] = field(default_factory=list[int])
     said: str = ""
 
     @property
     def text(self) -> str:
         """For people."""
-        return (
-            f"{self.points} points in {self.seconds:.0f} s on the slow line, resident from {self.resident[0] / MIB:.0f} to "
-            f"{max(self.resident) / MIB:.0f} MiB"
-        )
+        grown = f"resident from {self.resident[0] / MIB:.0f} to {max(self.resident) / MIB:.0f} MiB"
+        return f"{self.left} of {self.backlog} batches are left after a slow time, {grown}"
 
 
 def back_pressure(
-    scene: Scene, line: Line, batches: int = 1_500, up: float = 100_000, down: float = 2_000_000, for_s: float = 60
+    scene: Scene, line: Line, batches: int = 1_000, up: float = 10_000, down: float = 5_000_000, for_s: float = 60
 ) -> Watch:
-    """One worker with a backlog that memory is not for, on a line so slow that each commit takes long; then a quick one."""
+    """One worker with a backlog that there is no memory for, on a line so slow that commits take long; then a quick one."""
     scene.flow()
     scene.until_stored(1)
     scene.pump.stop()
     scene.until(lambda: scene.stored() >= scene.truth.points, 120, "everything is stored")
-    for name in ("worker", "worker2"):
+    for name in WORKERS:
         assert scene.deployment.end(name) == 0
     scene.clean = False
-    before = scene.truth.points
-    scene.pump.send(
-        islice((scene.load.events(scene.random.choice(scene.load.streams), n=1_000) for _ in iter(int, 1)), batches)
-    )
+    scene.pump.send(scene.load.alike(SLOW_EVENTS, batches))
     scene.pump.flush()
-    log = scene.deployment.directory / "worker.log"
-    start = log.stat().st_size
-    watch = Watch(points=scene.truth.points - before)
-    line.slow(up, down, 0.02)
-    slow = {"session_timeout": "6s", "commit_points": "50000", "commit_bytes": "1MiB"}
-    scene.deployment.start("worker", "process", "--verbose", **slow)
+    log = scene.deployment.directory / f"{WORKERS[0]}.log"
+    start, watch = log.stat().st_size, Watch(batches)
+    line.slow(up, down, delay_s=0.2)
+    bounds = {"commit_points": str(SLOW_COMMIT_POINTS), "commit_bytes": "1MiB"}
+    worker = scene.deployment.start(WORKERS[0], "process", "--verbose", session_timeout="6s", **bounds)
     scene.until(lambda: "Successfully synced" in log.read_text()[start:], 60, "the worker is a member")
-    pid, begun = scene.deployment.parts["worker"].pid, time.monotonic()
-    while time.monotonic() - begun < for_s:
-        watch.resident.append(resident(pid))
+    end = time.monotonic() + for_s
+    while time.monotonic() < end:
+        watch.resident.append(resident(worker.pid))
         time.sleep(0.5)  # it is the time that is tested
-    watch.seconds, watch.said = time.monotonic() - begun, log.read_text()[start:]
-    line.mend()
-    scene.start("worker2")
-    scene.recovery("a slow line")
+    watch.left = sum(scene.workers_progress.behind().values())
+    watch.said = log.read_text()[start:]
     print(watch.text, flush=True)
+    line.mend()
+    scene.start(WORKERS[1])
+    scene.recovery("a slow line")
     return watch
 
 
