@@ -43,10 +43,15 @@ class Progress:
     def ends(self) -> dict[Place, int]:
         """Ends of the logs, as readers of committed messages see them."""
         with self._lock:
-            return {
-                (one.topic, one.partition): self._consumer.get_watermark_offsets(one, timeout=3)[1]
-                for one in self._places
-            }
+            try:
+                return {
+                    (one.topic, one.partition): self._consumer.get_watermark_offsets(one, timeout=3)[1]
+                    for one in self._places
+                }
+            except KafkaException:
+                # a client that reads nothing goes on asking a leader that has died (seen with librdkafka 2.16)
+                self._consumer.list_topics(timeout=3)
+                raise
 
     def behind(self) -> dict[Place, int]:
         """Messages that are not committed yet, where there are any. Exact only where nobody writes transactions: their

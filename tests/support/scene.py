@@ -89,19 +89,10 @@ class Scene:
         """Start a part: a store, workers and sinks by the beginning of their names."""
         if name == "store":
             self.deployment.start_store()
-            self.revive()
         elif name.startswith("worker"):
             self.deployment.start_worker(name, **settings)
         else:
             self.deployment.start_sink(name, **settings)
-
-    def revive(self) -> None:
-        """What a supervisor does: sinks that ended because there was no store to ask at a rebalance are started again."""
-        for name in SINKS:
-            part = self.deployment.parts.get(name)
-            if part is not None and part.poll() is not None:
-                print(f"{name} had ended by itself with code {part.returncode}", flush=True)
-                self.start(name)
 
     def kill(self, name: str) -> None:
         """SIGKILL, also of a part that is stopped."""

@@ -91,6 +91,7 @@ class Partition:
         self._position = Position(0)
         self._committed = 0
         self._since_ms = 0
+        self._share = 1.0
         self._behind = False
         self._sought_ms = 0
         self._asked_ms = 0
@@ -230,7 +231,7 @@ class Partition:
         if self._accumulator.messages == 1:
             self._since_ms = self._around.steady_ms()
         self._position.advance()
-        if self._around.commit_policy.full(self._accumulator.points, self._accumulator.size):
+        if self._around.commit_policy.full(self._accumulator.points, self._accumulator.size, self._share):
             await self.commit()
 
     def _hold(self, wanted: ContractKey) -> bool:
@@ -327,8 +328,11 @@ class Partition:
             await self._committer.commit(made, end)
         except Exception as error:
             log.warning("%s/%s: commit of offset %d failed, starting over: %r", *self._where(), end, error)
+            if isinstance(error, TimeoutError):
+                self._share = self._around.commit_policy.after_timeout(self._share)
             await self._reopen()
         else:
+            self._share = self._around.commit_policy.after_commit(self._share)
             self._committed = end
             self._keys.settle(end)
 

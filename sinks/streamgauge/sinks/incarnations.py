@@ -6,7 +6,7 @@ goes on at the old position and passes by what came before it (seen with 2.16 on
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any, cast
 
@@ -20,8 +20,15 @@ from streamgauge.sinks.decisions import ANEW
 class Incarnations:
     """Known lives of topics. With `fixed`, every topic has that one for ever: for brokers that give no ids."""
 
-    def __init__(self, config: Mapping[str, Any], topics: Collection[str], fixed: str = "") -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        topics: Collection[str],
+        fixed: str = "",
+        connect: Callable[[dict[str, Any]], AdminClient] = AdminClient,
+    ) -> None:
         self._config = dict(config)
+        self._connect = connect
         self._topics = list(topics)
         self._fixed = fixed
         self._admin: AdminClient | None = None
@@ -60,8 +67,16 @@ class Incarnations:
                 )
 
     def _describe(self, topics: list[str], within_s: int) -> dict[str, str]:
-        self._admin = self._admin or AdminClient(self._config)
-        futures = cast(
-            "dict[str, Future[Any]]", self._admin.describe_topics(TopicCollection(topics), request_timeout=within_s)
-        )
-        return {name: str(future.result(within_s + 5).topic_id) for name, future in futures.items()}
+        admin = self._admin = self._admin or self._connect(self._config)
+        try:
+            futures = cast(
+                "dict[str, Future[Any]]", admin.describe_topics(TopicCollection(topics), request_timeout=within_s)
+            )
+            return {name: str(future.result(within_s + 5).topic_id) for name, future in futures.items()}
+        except (KafkaException, TimeoutError) as error:
+            # it asks one node of the cluster, and goes on asking that one for minutes when it has died (seen with librdkafka
+            # 2.16): the next one learns anew who is there
+            self._admin = None
+            if isinstance(error, TimeoutError):
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error
+            raise

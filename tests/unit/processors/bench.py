@@ -31,6 +31,7 @@ class Bench:
     commit_policy: CommitPolicy = field(default_factory=CommitPolicy)
     key_policy: KeyPolicy = field(default_factory=KeyPolicy)
     faults: dict[str, int] = field(default_factory=dict[str, int])
+    fault: type[Exception] = ConnectionError
     gates: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
     reached: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
     seeks: list[int] = field(default_factory=list[int])
@@ -68,7 +69,7 @@ class Bench:
             await self.gates[step].wait()
         if self.faults.get(step, 0):
             self.faults[step] -= 1
-            raise ConnectionError(f"injected at {step}")
+            raise self.fault(f"injected at {step}")
 
     def block(self, step: str) -> None:
         """Let everybody wait at a step."""

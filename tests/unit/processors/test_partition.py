@@ -192,6 +192,28 @@ async def test_a_commit_that_failed_when_full_loses_nothing() -> None:
     assert bench.countries() == once(0, 1, 2)
 
 
+async def test_transactions_that_a_slow_broker_does_not_take_in_time_get_smaller_and_slowly_larger_again() -> None:
+    bench = await opened(commit_policy=CommitPolicy(max_points=8), fault=TimeoutError)
+    bench.faults["begin"] = 2
+    await within(bench.add(*range(8)))  # as many as there may be: they do not get through
+    await within(bench.add(*range(4)))  # nor does half of it
+    for start in range(0, 96, 8):
+        await within(bench.add(*range(start, start + 8)))
+    sizes = [end - start for start, end in bench.ranges()]
+    assert sizes[0] == 2
+    assert sizes == sorted(sizes)
+    assert sizes[-1] > 2
+    assert bench.countries() == once(*range(sum(sizes)))
+
+
+async def test_transactions_that_fail_otherwise_stay_as_large_as_they_were() -> None:
+    bench = await opened(commit_policy=CommitPolicy(max_points=8))
+    bench.faults["begin"] = 2
+    for _ in range(3):
+        await within(bench.add(*range(8)))
+    assert bench.ranges() == [(0, 8)]
+
+
 async def test_messages_other_than_the_range_says_are_not_committed() -> None:
     bench = await opened()
     await bench.add(0, 1)

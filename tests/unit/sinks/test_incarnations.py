@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from streamgauge.schemas.errors import BrokerUnavailable
 from streamgauge.sinks.incarnations import Incarnations
 
 
@@ -10,3 +19,33 @@ def test_a_life_that_is_given_holds_for_every_topic_and_asks_nobody() -> None:
     lives.find()
     lives.check({"a", "b"})
     assert (lives["a"], lives["b"]) == ("one-life", "one-life")
+
+
+class Admin:
+    """Stands for librdkafka's: bound to a node, which is dead or not."""
+
+    def __init__(self, dead: bool) -> None:
+        self.dead = dead
+        self.asked = 0
+
+    def describe_topics(self, _: object, request_timeout: float) -> dict[str, Future[object]]:
+        """As the real one answers."""
+        self.asked += 1
+        future: Future[object] = Future()
+        if self.dead:
+            future.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+        else:
+            future.set_result(SimpleNamespace(topic_id="life"))
+        return {"a": future}
+
+
+def test_a_client_that_asks_a_dead_node_is_replaced_and_one_that_gets_answers_is_kept() -> None:
+    clients = [Admin(dead=True), Admin(dead=False), Admin(dead=False)]
+    left = iter(clients)
+    lives = Incarnations({}, ["a"], connect=lambda _: cast("AdminClient", next(left)))
+    with pytest.raises(BrokerUnavailable):
+        lives.find()
+    lives.find()
+    lives.check(["a"])
+    assert lives["a"] == "life"
+    assert [one.asked for one in clients] == [1, 2, 0]
