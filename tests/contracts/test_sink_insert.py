@@ -209,6 +209,21 @@ def test_ledger_and_dead_letters_of_any_size_and_age_are_one_row_each(store: Loc
     assert rows_of(store, "SELECT count() FROM (SELECT DISTINCT offset, reason, detail FROM db.dead)")[0][0] <= 201
 
 
+def test_entries_and_letters_of_another_life_of_their_topic_stand_beside_those_at_the_same_offsets(
+    store: LocalStore,
+) -> None:
+    (now,) = rows_of(store, "SELECT toUnixTimestamp64Milli(now64(3))")[0]
+    letter = replace(LETTER, at_ms=now)
+    for number, life in enumerate(["first", "second", "", "first"]):
+        store.insert_ledger([replace(ENTRY, incarnation=life)], f"{number}", "of the ledger's topic")
+        store.insert_dead([replace(letter, incarnation=life)], f"{number}", "of the dead topic")
+    stood = {name: rows_of(store, f"SELECT incarnation FROM db.{name} FINAL ORDER BY 1") for name in ("ledger", "dead")}
+    assert stood == {
+        "ledger": [("first",), ("of the ledger's topic",), ("second",)],
+        "dead": [("first",), ("of the dead topic",), ("second",)],
+    }
+
+
 def test_a_dead_letter_of_today_is_kept(store: LocalStore) -> None:
     (now,) = rows_of(store, "SELECT toUnixTimestamp64Milli(now64(3))")[0]
     store.insert_dead([DeadLetter("eu", "raw", 0, 5, "bad_json", 1, now)], "a")

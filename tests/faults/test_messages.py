@@ -31,6 +31,11 @@ def test_sinks_whose_offsets_are_gone_stop_with_advice_that_doubles_nothing(scen
     scene.settle()
 
 
+def test_workers_whose_topic_is_made_anew_stop_with_advice_that_loses_and_doubles_nothing(scene: Scene) -> None:
+    scenarios.recreated_topic(scene)
+    scene.settle()
+
+
 def test_clocks_that_step_while_workers_run_hold_up_and_lose_nothing(scene: Scene) -> None:
     scenarios.clock_steps(scene)
     scene.settle()

@@ -84,10 +84,10 @@ class FailingCommitter(TransactionalCommitter):
     def _new_producer(self) -> Any:
         return FailingProducer(super()._new_producer())
 
-    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int) -> None:
+    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int, life: str) -> None:
         producer.step = self._plan.next()
         producer.fail("before")
-        await super()._commit(producer, outputs, end)
+        await super()._commit(producer, outputs, end, life)
 
 
 class FailingWorker(Worker):

@@ -16,7 +16,8 @@ from confluent_kafka.admin._resource import ResourceType
 from streamgauge.schemas.contract_topic import publish
 from streamgauge.schemas.contracts import Field
 from streamgauge.schemas.packing import pack
-from streamgauge.schemas.topics import METRICS
+from streamgauge.schemas.topics import METRICS, RAW_TOPICS
+from tests.support.lives import follow, make_anew
 from tests.support.raw_load import CONTRACT, DAY_MS, RawLoad
 from tests.support.scenarios import pause
 from tests.support.scene import SINKS, WORKERS, Scene
@@ -142,6 +143,41 @@ def lost_sink_offsets(scene: Scene) -> None:
     for name in SINKS:
         scene.start(name)
     scene.recovery("offsets of sinks that were lost and restored")
+
+
+def recreated_topic(scene: Scene) -> None:
+    """A raw topic is deleted and made anew, under running workers and while they are away: they stop with advice. It is
+    followed; what a producer sends again is known from the topic's earlier life.
+    """
+    for running in (True, False):
+        topic = scene.random.choice(RAW_TOPICS)
+        scene.flow()
+        scene.until_stored(1)
+        scene.pump.stop()
+        some = [scene.load.any() for _ in range(60)]
+        scene.pump.send(some)
+        scene.pump.flush()
+        # what is unread when a topic is deleted is gone with it
+        scene.until(lambda: not scene.workers_progress.behind(), 60, "all of it is committed")
+        if not running:
+            for name in WORKERS:
+                assert scene.deployment.end(name) == 0
+        make_anew(scene.bootstrap, topic.name(scene.region), scene.deployment)
+        scene.pump.send([*some[::3], *(scene.load.any() for _ in range(40)), *some[::7]])
+        scene.pump.flush()
+        for name in WORKERS if not running else ():
+            scene.start(name)
+        for name in WORKERS:
+            assert scene.deployment.parts.pop(name).wait(90) == 1
+        (advice,) = {scene.deployment.log(name).rpartition("error: ")[2] for name in WORKERS}
+        assert f"{topic.name(scene.region)} was made anew" in advice
+        follow(advice, scene.bootstrap, topic.partitions)
+        for name in WORKERS:
+            scene.start(name)
+        scene.recovery("a raw topic that was made anew", least=0)
+        scene.pump.send(some)
+    scene.flow()
+    scene.until_stored(1)
 
 
 def delete_group(scene: Scene, group: str) -> None:

@@ -45,6 +45,7 @@ CONTEXT = {
 }
 ORIGIN = Origin(CONTEXT, "6f0c11d2", T0 - 60_000, 418)
 RAW = RawRange("sg.apac.events.v1", 2, 1_200, 1_204)
+LIFE = "Nq3v0bXgQ0a7v1mBq8s5Kw"
 WINDOW = (T0 - T0 % 10_000) // 1000
 SERIES = 12_345_678_901_234_567_890
 ORDERS = Contract(
@@ -129,17 +130,18 @@ EXAMPLES: Mapping[str, bytes] = {
     "distinct": _distinct(),
     "ledger": LedgerEntry(
         "apac", RAW.topic, 2, 1_200, 1_204, 4, 4, {(0, T0 // 86_400_000): 4}, T0 + 1_500,
-        refused={"too_old": 3}, scrubbed={"email": 1}, min_window=WINDOW, max_window=WINDOW,
+        refused={"too_old": 3}, scrubbed={"email": 1}, min_window=WINDOW, max_window=WINDOW, incarnation=LIFE,
     ).encode(),
     "dead": DeadLetter(
         "apac", RAW.topic, 2, 1_201, "too_old", 3, T0 + 1_500, "order_placed", contract=1, service="checkout", size=1_377,
         hash="5d41402abc4b2a76b9719d911017c592", which=RowSet(40, "u4", "BQAAAAgAAAA="),
         sample=(SampleRow(5, T0 - 9 * 86_400_000, {"country": "JP", "amount": 42.5, "customer_id": "[unique]"}),),
+        incarnation=LIFE,
     ).encode(),
     "again": Again(1_201, "too_old", RowSet(40, "u4", "BQAAAAgAAAA="), backfill=True).encode(),
     "state": StateMessage(
         "apac", RAW.topic, 2, "change", 1_204,
-        (StreamState(bytes(range(16)), 422, T0 // 1000, (Hole(418, 420, T0 // 1000 - 60),)),),
+        (StreamState(bytes(range(16)), 422, T0 // 1000, (Hole(418, 420, T0 // 1000 - 60),)),), incarnation=LIFE,
     ).encode(),
     "keys": KeysMessage(
         "apac", RAW.topic, 2, "add", 1_204, T0 // 1000 - 400,

@@ -20,6 +20,7 @@ from streamgauge.console.dead_letters import (
     fields_text,
     instant_text,
     letter_json,
+    of_earlier_life,
     origin_of,
     parse_origin,
     parse_since,
@@ -38,6 +39,7 @@ from streamgauge.processors.policy import TOO_OLD
 from streamgauge.processors.scrub import DistinctHasher, pseudonym_key
 from streamgauge.schemas.errors import BrokerUnavailable
 from streamgauge.schemas.ledger import DeadLetter
+from streamgauge.schemas.topics import DEAD
 
 LIST_HELP = """List dead letters, the newest first, or count them by reason with --summary.
 
@@ -167,12 +169,19 @@ def show(settings: ConsoleSettings, origin: str, as_json: bool) -> int:
     return 0
 
 
+def _lived(settings: ConsoleSettings) -> frozenset[str]:
+    """Topics whose lives tell of a letter's: the in-process broker knows none."""
+    return frozenset() if settings.embedded else raw_topics(settings.region) | {DEAD.name(settings.region)}
+
+
 def _presence(settings: ConsoleSettings, letter: DeadLetter) -> str:
     """Whether the raw message still is there, in words."""
     if letter.topic not in raw_topics(settings.region):
         return "stands in a topic that nobody replays into"
     try:
         with closing(RawLog(settings.kafka_config())) as log:
+            if of_earlier_life(letter, log.lives(_lived(settings))):
+                return "gone: the topic was made anew since"
             raw = log.find(copy_of(letter))
     except BrokerUnavailable as error:
         return f"not known: {error}"
@@ -259,9 +268,11 @@ def replay(
         send = _DrySend(account) if dry_run else sender.send
         with closing(RawLog(settings.kafka_config(), check)) as log:
             try:
+                lives = log.lives(_lived(settings))
                 replay_letters(
-                    letters, log, send, hasher.fingerprint, raw_topics(settings.region), account, backfill, report
-                )
+                    letters, log, send, hasher.fingerprint, raw_topics(settings.region), account, backfill, report,
+                    lambda letter: of_earlier_life(letter, lives),
+                )  # fmt: skip
             except KeyboardInterrupt:
                 account.interrupted = True
             finally:

@@ -11,9 +11,9 @@ from streamgauge.console.cli import FINDING
 from streamgauge.console.options import with_settings
 from streamgauge.console.output import note, print_json, print_table
 from streamgauge.schemas.errors import InputError
+from streamgauge.schemas.incarnations import Incarnations
 from streamgauge.schemas.topics import STORED_TOPICS
 from streamgauge.sinks.decisions import FORGIVING
-from streamgauge.sinks.incarnations import Incarnations
 from streamgauge.sinks.positions import ANSWERS, GroupOffsets, Position, resolved
 from streamgauge.sinks.ranges import Place
 from streamgauge.sinks.settings import SinkSettings

@@ -16,7 +16,7 @@ from streamgauge.schemas.ledger import DeadLetter, read_sample
 from streamgauge.schemas.packing import Json
 from streamgauge.schemas.row_sets import RowSet, read_row_set
 from streamgauge.schemas.settings import FOR_EVER, duration_ms
-from streamgauge.schemas.topics import RAW_TOPICS, TOPICS
+from streamgauge.schemas.topics import DEAD, RAW_TOPICS, TOPICS
 from streamgauge.sinks.ddl import table
 
 SHOWN_RANGES = 12
@@ -39,6 +39,16 @@ class Origin:
 def origin_of(letter: DeadLetter) -> Origin:
     """Where what a letter stands for was sent first."""
     return Origin(letter.topic, letter.partition, letter.offset)
+
+
+def of_earlier_life(letter: DeadLetter, lives: Mapping[str, str]) -> bool:
+    """Whether a letter's topic was made anew since: what stands at its offset now is another message.
+
+    `lives` are those of the topics now. A sink notes that of the dead topic where a letter says none: nothing is known then.
+    """
+    now = lives.get(letter.topic, "")
+    unknown = ("", lives.get(DEAD.name(letter.region), ""))
+    return bool(now) and letter.incarnation not in unknown and letter.incarnation != now
 
 
 def parse_origin(text: str, region: str) -> Origin:
@@ -110,7 +120,7 @@ class Wanted:
         return " AND ".join(said), bound
 
 
-COLUMNS = "topic, partition, offset, reason, rows, at_ms, event, detail, contract, service, size, hash, which, again"
+COLUMNS = "topic, partition, offset, reason, rows, at_ms, event, detail, contract, service, size, hash, which, again, incarnation"
 NEWEST_FIRST = "at DESC, topic, partition, offset, reason, again"
 BY_ORIGIN = "topic, partition, offset, again, reason"
 
@@ -143,11 +153,13 @@ def _letter(region: str, row: Sequence[Any]) -> DeadLetter:
         digest,
         which,
         again,
+        incarnation,
         sample,
     ) = row
     return DeadLetter(
         region, topic, partition, offset, reason, points, at_ms, event, detail, contract, service, size, digest,
         read_row_set(orjson.loads(which)) if which else None, read_sample(orjson.loads(sample)) if sample else (), again,
+        incarnation,
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ SKIPPED: Mapping[str, str] = {
     "not_raw": "stands in a topic that nobody replays into",
     "no_hash": "was written by a release that recorded neither hash nor rows",
     "bad_again": "is about the header of a replay, not about data",
+    "anew": "was refused in an earlier life of its topic, which was made anew since: the message is gone",
     "differs": "another message stands at its offset: the topic was made anew, or the key is another one",
     "never": "its offset lies beyond the end of the topic: the topic was made anew",
 }
@@ -101,11 +102,16 @@ def replay_letters(
     account: ReplayAccount,
     backfill: bool,
     report: Report,
+    earlier: Callable[[DeadLetter], bool] = lambda _: False,
 ) -> None:
-    """Find and send them one after the other; what is not sent is counted by its reason."""
+    """Find and send them one after the other; what is not sent is counted by its reason. `earlier`: letters of an earlier
+    life of their topic. The same bytes may stand at the offset now, and have counted.
+    """
     for done, letter in enumerate(letters, 1):
         if why := hindrance(letter, topics):
             account.skipped[why] += 1
+        elif earlier(letter):
+            account.skipped["anew"] += 1
         else:
             raw = log.find(copy_of(letter))
             if raw is Absence.GONE:

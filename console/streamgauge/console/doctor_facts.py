@@ -81,12 +81,16 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """How far the store knows a partition: one after the last offset, and when that was written."""
+    """How far the store knows a partition: one after the last offset, when that was written, in which life of a topic.
+
+    `life` is that of the ledger's topic where a release did not say the life of the raw one; empty of stored topics.
+    """
 
     topic: str
     partition: int
     offset: int
     at_ms: int
+    life: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from streamgauge.console.doctor_facts import Facts, Group, KafkaFacts, Log, Position, Reached, Wanted
 from streamgauge.console.doctor_findings import Finding, error, note, ok, span, warning
 from streamgauge.console.doctor_topics import WORKER_TRANSACTION_MS
+from streamgauge.processors.broker import Committed
+from streamgauge.schemas.topics import LEDGER
 from streamgauge.sinks.decisions import FORGIVING, at_start, stop
 from streamgauge.sinks.ranges import Place, read_commit
 
@@ -130,7 +132,16 @@ class _Group:
 
     def _without_offset(self, one: Position, log: Log | None, where: str) -> Iterator[Finding]:
         known = self.reached.get((one.topic, one.partition))
-        if known is not None and not self.kafka.in_process:
+        topic = self.topics.get(one.topic)
+        if known is not None and topic is not None and topic.id is not None and self._earlier(known.life, topic.id):
+            yield error(
+                LAG,
+                where,
+                "has no committed offset: the topic was made anew, and the store knows the earlier one",
+                f"stop the {self.group.role}s, then set the group to the beginning",
+                self._reset(one, "--to-earliest"),
+            )
+        elif known is not None and not self.kafka.in_process:
             yield error(
                 LAG,
                 where,
@@ -147,11 +158,26 @@ class _Group:
                 f"see the log of the {self.group.role}",
             )
 
+    def _earlier(self, life: str, now: str) -> bool:
+        """Whether a life of a topic is known, and is not that of now."""
+        ledger = self.topics.get(LEDGER.name(self.wanted.region))
+        return bool(life) and life != now and (ledger is None or life != ledger.id)
+
     def _intent(self, one: Position, where: str) -> Finding | None:
-        """A commit that a sink would not go on from."""
+        """A commit that a member would not go on from."""
         topic = self.topics.get(one.topic)
-        if self.group.role != "sink" or topic is None or topic.id is None or one.offset is None:
+        if topic is None or topic.id is None or one.offset is None:
             return None
+        if self.group.role != "sink":
+            if not self._earlier(Committed.read(one.offset, one.metadata).life, topic.id):
+                return None
+            return error(
+                LAG,
+                where,
+                "a worker that starts here stops: the topic was made anew, and the committed offset is of the earlier one",
+                f"stop the {self.group.role}s, then set the group to the beginning",
+                self._reset(one, "--to-earliest"),
+            )
         place = Place(self.wanted.region, one.topic, topic.id, one.partition)
         says = read_commit(place, one.offset, one.metadata)
         decision = at_start(says.kind, FORGIVING.found)

@@ -43,6 +43,7 @@ from streamgauge.console.topic_admin import IN_PROCESS
 from streamgauge.processors.broker import MOVING, RETRY_S
 from streamgauge.schemas.contracts import Contract, parse_contract
 from streamgauge.schemas.errors import ContractError
+from streamgauge.schemas.incarnations import id_text
 from streamgauge.schemas.topics import CONTRACTS, RAW_TOPICS, STORED_TOPICS, TOPICS
 
 ANSWER_S: Final = 10.0
@@ -189,7 +190,7 @@ class KafkaReader:
                 self._admin.describe_topics(TopicCollection(names), request_timeout=ANSWER_S),
             )
             for name, answer in asked.items():
-                ids[name] = str(answer.result(ANSWER_S + 5).topic_id)
+                ids[name] = id_text(answer.result(ANSWER_S + 5).topic_id)
         except (KafkaException, TimeoutError) as error:
             self._refused("the ids of topics", error)
         return [replace(one, config=configs.get(one.name), id=ids.get(one.name)) for one in topics]

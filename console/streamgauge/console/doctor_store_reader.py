@@ -289,21 +289,21 @@ class StoreReader:
     def _reached(self) -> tuple[Reached, ...]:
         bound = {"region": self._region}
         newest: dict[tuple[str, int], Reached] = {}
-        for topic, partition, offset, at_ms in (
+        for topic, partition, offset, at_ms, life in (
             # of a topic that was made anew, the life that was written last
             *self._rows(
-                "SELECT topic, partition, max(offset_to), toUnixTimestamp64Milli(max(committed_at))"
+                "SELECT topic, partition, max(offset_to), toUnixTimestamp64Milli(max(committed_at)), incarnation"
                 f" FROM {table(self._database, 'ledger')} WHERE region = {{region:String}}"
                 " GROUP BY topic, partition, incarnation",
                 bound,
             ),
             *self._rows(
-                "SELECT topic, partition, max(block_to), toUnixTimestamp64Milli(max(inserted_at))"
+                "SELECT topic, partition, max(block_to), toUnixTimestamp64Milli(max(inserted_at)), ''"
                 f" FROM {table(self._database, 'blocks')} WHERE region = {{region:String}} GROUP BY topic, partition",
                 bound,
             ),
         ):
-            one = Reached(str(topic), int(partition), int(offset), int(at_ms))
+            one = Reached(str(topic), int(partition), int(offset), int(at_ms), str(life))
             known = newest.get((one.topic, one.partition))
             if known is None or known.at_ms < one.at_ms:
                 newest[one.topic, one.partition] = one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
@@ -15,6 +15,7 @@ from streamgauge.console.dead_letters import Origin
 from streamgauge.console.interrupts import Check
 from streamgauge.console.sender import ANSWER_WITHIN_S, broker_unavailable
 from streamgauge.schemas.errors import BrokerUnavailable
+from streamgauge.schemas.incarnations import Incarnations
 
 READ_ON = 500
 """Up to so many messages are read over rather than sought past: a seek throws away what was fetched."""
@@ -47,12 +48,21 @@ class RawLog:
             "queued.min.messages": 200,
         }
         self._consumer = Consumer({**config, **own, "queued.max.messages.kbytes": 16 << 10})
+        self._config = config
         self._address = str(config["bootstrap.servers"])
         self._check = check
         self._bounds: dict[tuple[str, int], tuple[int, int]] = {}
         self._topics: frozenset[str] | None = None
         self._next: Origin | None = None
         self._last: tuple[Origin, RawMessage] | None = None
+
+    def lives(self, topics: Iterable[str]) -> dict[str, str]:
+        """The lives of those of these topics that are there. Raises BrokerUnavailable."""
+        try:
+            there = self._all_topics().intersection(topics)
+            return Incarnations(self._config, ()).now(there) if there else {}
+        except KafkaException as error:
+            raise broker_unavailable(self._address, error) from error
 
     def find(self, origin: Origin) -> RawMessage | Absence:
         """The message at an origin. Raises BrokerUnavailable."""
@@ -69,16 +79,19 @@ class RawLog:
             raise broker_unavailable(self._address, error) from error
 
     def _bounds_of(self, origin: Origin) -> tuple[int, int]:
-        if self._topics is None:
-            # all topics: asking for one by name could create it
-            self._topics = frozenset(self._consumer.list_topics(timeout=ANSWER_WITHIN_S).topics)
-        if origin.topic not in self._topics:
+        if origin.topic not in self._all_topics():
             return 0, 0
         place = (origin.topic, origin.partition)
         if place not in self._bounds:
             where = TopicPartition(*place)
             self._bounds[place] = cast("tuple[int, int]", self._consumer.get_watermark_offsets(where, ANSWER_WITHIN_S))
         return self._bounds[place]
+
+    def _all_topics(self) -> frozenset[str]:
+        if self._topics is None:
+            # all topics: asking for one by name could create it
+            self._topics = frozenset(self._consumer.list_topics(timeout=ANSWER_WITHIN_S).topics)
+        return self._topics
 
     def _ahead(self, origin: Origin) -> bool:
         at = self._next

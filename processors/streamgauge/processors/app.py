@@ -13,6 +13,7 @@ from faust.types import TP
 from streamgauge.processors.accumulator import Place, Tools
 from streamgauge.processors.broker import Broker
 from streamgauge.processors.faust_app import raw_app
+from streamgauge.processors.lives import Lives
 from streamgauge.processors.outputs import OutputPolicy
 from streamgauge.processors.partition import Partition, Surroundings
 from streamgauge.processors.scrub import DistinctHasher, Scrubber, pseudonym_key
@@ -36,7 +37,11 @@ class Worker:
         self.settings = settings
         self.partitions: dict[TP, Partition] = {}
         self.failure: BaseException | None = None
-        self._broker = Broker(settings.librdkafka(), settings.group)
+        self._broker = Broker(
+            settings.librdkafka(),
+            settings.group,
+            life=settings.incarnation or ("" if settings.embedded else None),
+        )
         self._topics = [topic.name(settings.region) for topic in RAW_TOPICS]
         outgoing = [topic.name(settings.region) for topic in (ROLLUPS, DISTINCT)]
         state = STATE.name(settings.region)
@@ -88,7 +93,10 @@ class Worker:
             message = event.message
             partition = self.partitions.get(message.tp)
             if partition is not None:
-                await partition.add(message.offset, message.value, message.headers)
+                try:
+                    await partition.add(message.offset, message.value, message.headers)
+                except PositionLost as error:  # the stream library would start the agent again
+                    self._fail(error)
             if self._stop.is_set():
                 return
 
@@ -130,8 +138,11 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             if not isinstance(error, PositionLost):  # which says it better itself
                 log.error("stopping: %r", error)
-            self.failure = error
-            self._stop.set()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure = self.failure or error
+        self._stop.set()
 
     def stop(self) -> None:
         """Ask `run` to end. Safe to call twice."""
@@ -140,6 +151,7 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop` is called. Raises what made it stop by itself: PositionLost, or a fault of the stream library."""
         self._feed.start()
+        self._spawn(Lives(self._broker, self._topics).run(self._stop))
         try:
             await self.app.start()
             while not self._stop.is_set():
@@ -157,6 +169,7 @@ class Worker:
 
     async def _shut_down(self) -> None:
         """What is ready is committed, for at most two seconds; then everything is let go."""
+        self._stop.set()
         partitions = list(self.partitions.values())
         if self.failure is None:
             await _within(2, [partition.commit() for partition in partitions])

@@ -1,19 +1,20 @@
-"""Broker look-ups that the stream library lacks: stable committed offsets, log starts, partition counts, an old ledger."""
+"""Broker look-ups that the stream library lacks: stable committed offsets, ends of logs, lives of topics, an old ledger."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streamgauge.schemas.errors import BrokerUnavailable, PositionLost, Refused
-from streamgauge.schemas.ledger import decode_ledger
+from streamgauge.schemas.incarnations import Incarnations
+from streamgauge.schemas.ledger import LedgerEntry, decode_ledger
 
 Record = tuple[bytes, bytes]
 """Key and value of a message."""
@@ -28,36 +29,65 @@ MOVING = frozenset(
 """What a broker answers while the group's coordinator moves: soon another one will know."""
 RETRY_S = 0.1
 STATE_S = 60.0
+LIFE_S = 5
 READ_COMMITTED = {"isolation.level": "read_committed", "enable.partition.eof": True}
+
+
+LEDGER_TAIL = 10_000
+"""Messages of the ledger that are looked through first, from its end; then ten times as many, and so on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A committed offset. `anchor` is the offset in the state's partition where a reader of the state begins, if known."""
+    """A committed offset. `anchor` is the offset in the state's partition where a reader of the state begins, `life` the
+    life of the raw topic that the offset is of; both if they are known.
+    """
 
     offset: int
     anchor: int | None = None
+    life: str = ""
 
     @property
     def metadata(self) -> str:
-        """As it travels with the committed offset."""
-        return "" if self.anchor is None else f"state {self.anchor}"
+        """As it travels with the committed offset: pairs of a name and a value. Readers leave out names they do not know."""
+        said = [] if self.anchor is None else ["state", str(self.anchor)]
+        return " ".join([*said, "topic", self.life] if self.life else said)
 
     @classmethod
     def read(cls, offset: int, metadata: str | None) -> Committed:
         """From an offset and its metadata. Text of another kind says nothing: offsets may be set by hand."""
-        found = _METADATA.fullmatch(metadata or "")
-        return cls(offset, int(found.group(1)) if found else None)
+        words = (metadata or "").split(" ")
+        said = dict(zip(words[::2], words[1::2], strict=False))
+        anchor = said.get("state", "")
+        return cls(offset, int(anchor) if _OFFSET.fullmatch(anchor) else None, said.get("topic", ""))
 
 
-_METADATA = re.compile(r"state (\d{1,18})", re.ASCII)
+_OFFSET = re.compile(r"\d{1,18}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger has last of a raw partition: where it ended (`NO_OFFSET`: nothing), in which life of the topic.
+
+    `topic_life` is the life of the newest entry of any partition of the topic. A life is empty where an entry does not
+    say; None: there is no entry.
+    """
+
+    end: int = NO_OFFSET
+    life: str | None = None
+    topic_life: str | None = None
 
 
 class Broker:
-    """Look-ups for one consumer group. `config` are librdkafka settings, bootstrap.servers among them."""
+    """Look-ups for one consumer group. `config` are librdkafka settings, bootstrap.servers among them.
 
-    def __init__(self, config: Mapping[str, Any], group: str, timeout_s: float = 10.0) -> None:
+    `life` is that of every topic where the brokers give them no ids: nobody is asked then.
+    """
+
+    def __init__(self, config: Mapping[str, Any], group: str, timeout_s: float = 10.0, life: str | None = None) -> None:
         self._config = dict(config)
+        self._life = life
+        self._lives = Incarnations(self._config, ())
         self._admin = AdminClient(self._config)
         self._group = group
         self._timeout_s = timeout_s
@@ -87,9 +117,26 @@ class Broker:
             raise KafkaException(found.error)
         return Committed.read(max(found.offset, NO_OFFSET), found.metadata)
 
+    def reset(self, where: str, target: str) -> str:
+        """The command that sets the group's offset of a topic, or of a partition, TOPIC:PARTITION."""
+        return (
+            f"kafka-consumer-groups --bootstrap-server {self._config['bootstrap.servers']} --group {self._group} "
+            f"--topic {where} --reset-offsets {target} --execute"
+        )
+
+    async def life(self, topic: str) -> str:
+        """The life of a topic at this moment. Raises KafkaException when nobody says: also of a topic that is not there."""
+        if self._life is not None:
+            return self._life
+        return (await asyncio.to_thread(self._lives.now, [topic], LIFE_S))[topic]
+
     async def log_start(self, topic: str, partition: int) -> int:
         """The first offset that the partition still has."""
         return (await asyncio.to_thread(self._watermarks, topic, partition))[0]
+
+    async def log_end(self, topic: str, partition: int) -> int:
+        """One after the last offset of the partition."""
+        return (await asyncio.to_thread(self._watermarks, topic, partition))[1]
 
     def _watermarks(self, topic: str, partition: int) -> tuple[int, int]:
         # the true end, not that of the transactions that have ended
@@ -152,61 +199,58 @@ class Broker:
         start = low if anchor is None else anchor
         if start >= high:
             return
+        for message in self._read(state_topic, state_partition, start, high):
+            if isinstance(value := message.value(), bytes):
+                key = message.key()
+                take(key if isinstance(key, bytes) else b"", value)
+
+    def _read(self, topic: str, partition: int, start: int, end: int) -> Iterator[Message]:
+        """Committed messages from `start` on, until all that stood below `end` have come. Waits for open transactions."""
         config = {"group.id": f"{self._group}-state-reader", "enable.auto.commit": False} | READ_COMMITTED
         consumer = Consumer(self._config | config)
         deadline = time.monotonic() + STATE_S
         try:
-            consumer.assign([TopicPartition(state_topic, state_partition, start)])
+            consumer.assign([TopicPartition(topic, partition, start)])
             reached = start
-            while reached < high:  # what ends a transaction is a record too, which is not delivered: only the end tells
+            while reached < end:  # what ends a transaction is a record too, which is not delivered: only the end tells
                 if time.monotonic() > deadline:
-                    raise BrokerUnavailable(f"nothing more of the state in {where} could be read for {STATE_S:.0f} s")
+                    raise BrokerUnavailable(f"nothing more of {topic}/{partition} could be read for {STATE_S:.0f} s")
                 for message in consumer.consume(500, 0.1):
                     if message.error() is not None:
                         reached = max(reached, message.offset() or 0)
                         continue
                     deadline = time.monotonic() + STATE_S
-                    if isinstance(value := message.value(), bytes):
-                        key = message.key()
-                        take(key if isinstance(key, bytes) else b"", value)
+                    reached = max(reached, (message.offset() or 0) + 1)
+                    yield message
         finally:
             consumer.close()
 
-    async def ledger_knows(self, ledger_topic: str, topic: str, partition: int) -> bool:
-        """Whether a transaction of this partition was ever recorded. Reads the ledger until it finds one."""
+    async def ledger_knows(self, ledger_topic: str, topic: str, partition: int) -> Known:
+        """What the ledger has last of this partition, and of its topic. Reads the ledger from its end, as far as needed."""
         return await asyncio.to_thread(self._ledger_knows, ledger_topic, topic, partition)
 
-    def _ledger_knows(self, ledger_topic: str, topic: str, partition: int) -> bool:
-        consumer = Consumer(
-            self._config
-            | {
-                "group.id": f"{self._group}-ledger-reader",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-            }
-        )
-        try:
-            low, _ = cast(
-                "tuple[int, int]",
-                consumer.get_watermark_offsets(TopicPartition(ledger_topic, 0), timeout=self._timeout_s),
-            )
-            consumer.assign([TopicPartition(ledger_topic, 0, low)])
-            while True:
-                message = consumer.poll(self._timeout_s)
-                if message is None:
-                    raise BrokerUnavailable(f"the ledger {ledger_topic} cannot be read")
-                if message.error():  # the end of the partition
-                    return False
-                if _is_of(message.value(), topic, partition):
-                    return True
-        finally:
-            consumer.close()
+    def _ledger_knows(self, ledger_topic: str, topic: str, partition: int) -> Known:
+        low, end = self._watermarks(ledger_topic, 0)
+        of_topic: LedgerEntry | None = None
+        tail = LEDGER_TAIL
+        while low < end:
+            start = max(low, end - tail)
+            mine: LedgerEntry | None = None
+            newest: LedgerEntry | None = None
+            for message in self._read(ledger_topic, 0, start, end):
+                entry = _entry(message.value())
+                if entry is not None and entry.topic == topic:
+                    newest = entry
+                    mine = entry if entry.partition == partition else mine
+            of_topic = of_topic or newest
+            if mine is not None:
+                return Known(mine.end, mine.incarnation, of_topic.incarnation if of_topic else None)
+            end, tail = start, 10 * tail
+        return Known(topic_life=of_topic.incarnation if of_topic else None)
 
 
-def _is_of(value: bytes | str | None, topic: str, partition: int) -> bool:
+def _entry(value: bytes | str | None) -> LedgerEntry | None:
     try:
-        entry = decode_ledger(value if isinstance(value, bytes) else b"")
+        return decode_ledger(value if isinstance(value, bytes) else b"")
     except Refused:
-        return False
-    return entry.topic == topic and entry.partition == partition
+        return None

@@ -38,17 +38,24 @@ class Memory:
         self._policy = policy
         self._snapshot_every = snapshot_every
         self._changes: int | None = None
+        self._life = ""
 
-    def forget(self) -> None:
-        """Nothing was ever committed."""
+    def forget(self, life: str = "") -> None:
+        """Nothing was ever committed in this life of the raw topic."""
+        self._life = life
         self.sequences = Sequences(self._policy)
         self.replays = Replays(self._policy.expiry_s)
         self._changes = None
 
-    def restore(self, values: Sequence[bytes], committed: Committed) -> None:
-        """Know what these messages say. Raises PositionLost when one of them is no state."""
-        self.forget()
+    def restore(self, values: Sequence[bytes], committed: Committed, life: str = "") -> None:
+        """Know what these messages say, in this life of the raw topic. Raises PositionLost when one of them is no state.
+
+        Streams outlive their topic: a batch that was counted in an earlier life counts once all the same. Replays do not:
+        they are known by offsets, which mean something else now.
+        """
+        self.forget(life)
         end: int | None = None
+        earlier = False
         for message in map(self._decode, values):
             if (message.topic, message.partition) != (self.place.topic, self.place.partition):
                 continue  # of a raw partition that keeps its state in the same place
@@ -60,9 +67,16 @@ class Memory:
             elif self._changes is not None:
                 self._changes += 1
             self.sequences.restore(message.streams)
-            self.replays.restore(message.replays)
+            earlier = bool(life and message.incarnation and message.incarnation != life)
+            if not earlier:
+                self.replays.restore(message.replays)
             end = message.end
-        if end is not None and end != committed.offset:
+        if earlier:
+            log.info(
+                "%s/%s: the state is of an earlier life of the topic; batches that were counted in it are recognised",
+                self.place.topic, self.place.partition,
+            )  # fmt: skip
+        elif end is not None and end != committed.offset:
             log.warning(
                 "%s/%s: the state is that of offset %d, the committed offset is %d: it was set by hand, or another "
                 "program commits in this group. Batches that were counted are recognised all the same",
@@ -104,8 +118,9 @@ class Memory:
         made: list[Output] = []
         for part, (some, others) in enumerate(cuts):
             message = StateMessage(
-                place.region, place.topic, place.partition, form, end, tuple(some), part, len(cuts), tuple(others)
-            )
+                place.region, place.topic, place.partition, form, end, tuple(some), part, len(cuts), tuple(others),
+                self._life,
+            )  # fmt: skip
             # of equal keys compaction keeps the last one: each is used once between two snapshots
             key = f"{place.topic}/{place.partition}/{form}/{self._changes}/{part}".encode()
             made.append(Output(topic, partition, message.encode(), key, anchor=form == "snapshot" and part == 0))

@@ -117,6 +117,7 @@ def outputs(
         sequence_gaps=min(findings.missing, INTEGER_LIMIT - 1),
         sequence_repeats=findings.repeats + accumulator.repeats,
         sums=sums,
+        incarnation=place.incarnation,
     )
     found.append(Output(LEDGER.name(place.region), 0, entry.encode()))
     return found, entry

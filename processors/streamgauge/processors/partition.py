@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from streamgauge.processors.accumulator import Accumulator, ContractKey, Contracts, Place, Tools
-from streamgauge.processors.broker import NO_OFFSET, Broker
+from streamgauge.processors.broker import NO_OFFSET, Broker, Committed
 from streamgauge.processors.key_memory import FAMILY, KeyMemory
 from streamgauge.processors.keys import KeyPolicy, RecentKeys
+from streamgauge.processors.lives import anew
 from streamgauge.processors.memory import SNAPSHOT_EVERY, Memory
 from streamgauge.processors.outputs import Output, OutputPolicy, outputs
 from streamgauge.processors.policy import CommitPolicy
@@ -87,6 +88,9 @@ class Partition:
         self._memory = Memory(place, around.sequence_policy, around.state_partitions, around.snapshot_every)
         self._keys = KeyMemory(place, around.key_policy, around.state_partitions)
         self._restoring: asyncio.Task[None] | None = None
+        self._life = ""
+        self._passed_by = False
+        self._passed_ms = 0
         self._accumulator = self._new_accumulator()
         self._position = Position(0)
         self._committed = 0
@@ -120,7 +124,8 @@ class Partition:
     async def open(self) -> None:
         """Fence, read the committed offset, seek there. Tries again until it works or the partition is closed.
 
-        Raises PositionLost when the group's offsets are gone although the ledger knows the partition.
+        Raises PositionLost when the group's offsets are gone although the ledger knows the partition, or are of an earlier
+        life of the topic.
         """
         self._ready.clear()
         while not self._closed.is_set():
@@ -149,30 +154,97 @@ class Partition:
         self._ready.set()  # nobody may wait for a partition that is closed
 
     def _new_accumulator(self) -> Accumulator:
-        return self._around.accumulator(self.place, self._around.tools, self._memory.sequences, self._keys.recent)
+        place = replace(self.place, incarnation=self._life)
+        return self._around.accumulator(place, self._around.tools, self._memory.sequences, self._keys.recent)
 
     async def _start(self) -> int:
         committed = await self._committer.open()
-        if committed.offset != NO_OFFSET:
-            records = await self._around.broker.state(*self._memory.where, committed.anchor)
-            self._memory.restore([value for key, value in records if not key.startswith(FAMILY)], committed)
-            self._keys.reopened(committed.offset, [value for key, value in records if key.startswith(FAMILY)])
-            return committed.offset
-        self._memory.forget()
-        if await self._around.broker.ledger_knows(
-            LEDGER.name(self.place.region), self.place.topic, self.place.partition
-        ):
-            now = await self._around.broker.committed(self.place.topic, self.place.partition)
-            if now.offset != NO_OFFSET:
-                raise RuntimeError("another owner made the first transaction meanwhile")
+        # asked after the offset was read: an offset of this life cannot come from a later one
+        life = await self._around.broker.life(self.place.topic)
+        if (earlier := committed.life or self._life) and earlier != life:
+            raise self._anew(earlier, life)
+        self._life = life
+        if committed.offset == NO_OFFSET:
+            return await self._first()
+        if not committed.life:
+            await self._check_end(committed)
+        records = await self._around.broker.state(*self._memory.where, committed.anchor)
+        self._memory.restore([value for key, value in records if not key.startswith(FAMILY)], committed, life)
+        self._keys.reopened(committed.offset, [value for key, value in records if key.startswith(FAMILY)])
+        return committed.offset
+
+    async def _first(self) -> int:
+        """Where to begin without a committed offset, if it is the first time."""
+        self._memory.forget(self._life)
+        broker = self._around.broker
+        known = await broker.ledger_knows(LEDGER.name(self.place.region), *self._where())
+        # where this partition had nothing yet, another one of the topic tells: all are set to their beginning together
+        earlier = known.topic_life if known.end == NO_OFFSET else known.life
+        if known.end == NO_OFFSET and (not earlier or earlier == self._life):
+            start = await broker.log_start(*self._where())
+            self._keys.nothing(start, self._around.now_ms() // 1000)
+            return start
+        now = await broker.committed(*self._where())
+        if now.offset != NO_OFFSET:
+            raise RuntimeError("another owner made the first transaction meanwhile")
+        if earlier and earlier != self._life:
+            raise self._anew(earlier, self._life)
+        topic, partition = self._where()
+        restore = broker.reset(f"{topic}:{partition}", f"--to-offset {known.end}")
+        where = f"the committed offset of {topic}/{partition} is gone, though the ledger has transactions of it, up to"
+        if earlier:
             raise PositionLost(
-                f"the committed offset of {self.place.topic}/{self.place.partition} is gone, though the ledger has transactions "
-                "of it. Reading from the start would count everything twice. Restore the group's offset (the highest `to` of "
-                "the partition in the ledger) with kafka-consumer-groups --reset-offsets, then start again."
+                f"{where} offset {known.end}. Reading from the start would count everything twice. Stop all workers, say: "
+                f"{restore}; then start again"
             )
-        start = await self._around.broker.log_start(self.place.topic, self.place.partition)
-        self._keys.nothing(start, self._around.now_ms() // 1000)
-        return start
+        raise PositionLost(
+            f"{where} offset {known.end}, written by a release that did not say in which life of the topic. Reading from the "
+            f"start could count everything twice. Stop all workers. If this is the same topic, say: {restore}; if it was made "
+            f"anew since, say: {broker.reset(topic, '--to-earliest')}; then start again"
+        )
+
+    def _anew(self, earlier: str, life: str) -> PositionLost:
+        return anew(self._around.broker, self.place.topic, earlier, life)
+
+    async def _check_end(self, committed: Committed) -> None:
+        """An offset of which nobody says in which life of the topic it was committed: set by hand, or by an older release."""
+        end = await self._around.broker.log_end(*self._where())
+        if committed.offset > end:
+            raise self._beyond(committed.offset, end)
+
+    def _beyond(self, offset: int, end: int) -> PositionLost:
+        topic, partition = self._where()
+        reset = self._around.broker.reset
+        return PositionLost(
+            f"the next offset of {topic}/{partition} is {offset}, but the topic ends at {end}: messages that come now would be "
+            f"passed by. Stop all workers. If it was made anew, say: {reset(topic, '--to-earliest')}; if the brokers have lost "
+            f"messages, say: {reset(f'{topic}:{partition}', '--to-latest')}; then start again"
+        )
+
+    async def _same_life(self) -> None:
+        """Raises PositionLost when the topic was made anew since the partition was opened."""
+        life = await self._around.broker.life(self.place.topic)
+        if life != self._life and not self._closed.is_set():
+            self._ready.clear()  # nothing more is added
+            raise self._anew(self._life, life)
+
+    async def _check_passed_by(self) -> None:
+        """Messages came that are behind the next one. They were added before, or are those of a topic that lost others."""
+        if not self._passed_by or self._around.steady_ms() - self._passed_ms < 1_000:
+            return
+        self._passed_by, self._passed_ms = False, self._around.steady_ms()
+        next_ = self._position.next
+        try:
+            await self._same_life()
+            end = await self._around.broker.log_end(*self._where())
+        except PositionLost:
+            raise
+        except Exception as error:
+            log.warning("%s/%s: whether it is the same topic is not known: %r", *self._where(), error)
+            self._passed_by = True
+            return
+        if end < next_ and not self._closed.is_set():
+            raise self._beyond(next_, end)
 
     async def _restore_keys(self) -> None:
         """Read the idempotency keys that are committed. Tries again until it works or nobody waits. Raises PositionLost."""
@@ -209,6 +281,7 @@ class Partition:
         await self._ready.wait()
         verdict = self._position.verdict(offset)
         if verdict is Verdict.SEEN or self._closed.is_set():
+            self._passed_by = True
             return
         if verdict is Verdict.WAIT:
             self._behind = True
@@ -278,7 +351,7 @@ class Partition:
             now = self._around.now_ms()
             entry = LedgerEntry(
                 self.place.region, self.place.topic, self.place.partition, self._position.next, start, 0, 0, {}, now,
-                refused={OFFSETS_LOST: missing},
+                refused={OFFSETS_LOST: missing}, incarnation=self._life,
             )  # fmt: skip
             hole = outputs_of_hole(entry)
             await self._commit_or_reopen([hole], start)
@@ -290,6 +363,8 @@ class Partition:
         """Commit if it is due; once a second ask again for a message that waits for its contract or does not come."""
         if self._ready.is_set():
             await self._tend_keys()
+        if self._ready.is_set():
+            await self._check_passed_by()
         now = self._around.steady_ms()
         if self._ready.is_set() and self._behind and now - self._sought_ms >= 1_000:
             await self._seek_back()
@@ -325,7 +400,12 @@ class Partition:
 
     async def _commit_or_reopen(self, made: list[Output], end: int) -> None:
         try:
-            await self._committer.commit(made, end)
+            # after the last of them was added, so that all of them are of this life of the topic. No cheaper way is sure:
+            # a consumer that fetches by name goes on at its offset in the new topic, and nothing that it reads says so
+            await self._same_life()
+            await self._committer.commit(made, end, self._life)
+        except PositionLost:
+            raise
         except Exception as error:
             log.warning("%s/%s: commit of offset %d failed, starting over: %r", *self._where(), end, error)
             if isinstance(error, TimeoutError):

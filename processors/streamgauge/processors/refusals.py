@@ -62,6 +62,7 @@ def dead_letter(
         _which(again, rows, numbers, total),
         _sample(batch, contract, tools, np.arange(min(ROWS, total)) if rows is None else rows[:ROWS], numbers),
         arrival.offset if again else 0,
+        place.incarnation,
     )
 
 

@@ -10,7 +10,18 @@ from streamgauge.processors.keys import KeyPolicy
 from streamgauge.processors.policy import CommitPolicy, TimePolicy
 from streamgauge.processors.sequences import SequencePolicy
 from streamgauge.schemas.kafka_config import client_config
-from streamgauge.schemas.settings import FOR_EVER, Secret, duration_ms, flag, names, pairs, paths, setting, size_bytes
+from streamgauge.schemas.settings import (
+    FOR_EVER,
+    Secret,
+    duration_ms,
+    flag,
+    life,
+    names,
+    pairs,
+    paths,
+    setting,
+    size_bytes,
+)
 
 DAY_MS = 86_400_000
 NO_SECRET = Secret("")
@@ -25,6 +36,7 @@ class ProcessorSettings:
     contracts: tuple[Path, ...] = setting((), "contract files or directories", paths)
     pseudonym_key: Secret = setting(NO_SECRET, "root key of pseudonyms: 16 to 64 random bytes, hexadecimal", Secret)
     embedded: bool = setting(False, "in-process broker: no transactions, at least once", flag)
+    incarnation: str = setting("", "life of the topics, where the broker gives them no id", life)
     kafka: tuple[tuple[str, str], ...] = setting((), "further librdkafka settings, name=value", pairs)
     kafka_password: Secret = setting(NO_SECRET, "SASL password of Kafka", Secret)
     commit_interval: int = setting(1_000, "time between commits of a partition", duration_ms)

@@ -20,8 +20,9 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a message stands."""
+    """Where a message stands. `incarnation` is the life of the topic that offsets are of, where it is known."""
 
     region: str
     topic: str
     partition: int
+    incarnation: str = ""

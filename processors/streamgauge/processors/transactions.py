@@ -31,8 +31,10 @@ class Committer(Protocol):
         """Fence the previous owner; then what is committed. `broker.NO_OFFSET` when nothing is."""
         ...
 
-    async def commit(self, outputs: Sequence[Output], end: int) -> None:
-        """Send all outputs and the offset `end`, all or nothing. An output that is an anchor is found by the next owner."""
+    async def commit(self, outputs: Sequence[Output], end: int, life: str = "") -> None:
+        """Send all outputs and the offset `end`, all or nothing. An output that is an anchor is found by the next owner,
+        and so is the life of the raw topic that the offset is of.
+        """
         ...
 
     async def close(self) -> None:
@@ -75,7 +77,7 @@ class _ProducerCommitter(ABC):
     def _new_producer(self) -> Any: ...
 
     @abstractmethod
-    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int) -> None: ...
+    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int, life: str) -> None: ...
 
     async def open(self) -> Committed:
         """See Committer. The committed offset is read after fencing: only then is it final."""
@@ -87,13 +89,13 @@ class _ProducerCommitter(ABC):
         self._anchor = committed.anchor
         return committed
 
-    async def commit(self, outputs: Sequence[Output], end: int) -> None:
+    async def commit(self, outputs: Sequence[Output], end: int, life: str = "") -> None:
         """See Committer. Raises TimeoutError when the broker has not taken all of it within the transaction's time."""
         producer = self._producer
         if producer is None:
             raise RuntimeError("the committer is not open")
         async with asyncio.timeout(self._timeout_ms / 1000):
-            await self._run(producer, self._commit(producer, outputs, end))
+            await self._run(producer, self._commit(producer, outputs, end, life))
 
     async def _run(self, producer: Any, steps: Coroutine[Any, Any, None]) -> None:
         self._work = asyncio.ensure_future(steps)
@@ -134,11 +136,11 @@ class TransactionalCommitter(_ProducerCommitter):
             max_batch_size=1 << 19,
         )
 
-    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int) -> None:
+    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int, life: str) -> None:
         await producer.begin_transaction()
         anchors = await _send_all(producer, outputs)
         anchor = anchors[0] if anchors else self._anchor
-        position = OffsetAndMetadata(end, Committed(end, anchor).metadata)
+        position = OffsetAndMetadata(end, Committed(end, anchor, life).metadata)
         offsets = {TopicPartition(self._target.topic, self._target.partition): position}
         await producer.send_offsets_to_transaction(offsets, self._target.group)
         await producer.commit_transaction()
@@ -163,6 +165,7 @@ class PlainCommitter(_ProducerCommitter):
     """Commits by acknowledged sends and then the offset: at least once. For the in-process broker of the embedded mode.
 
     Nobody is fenced; a crash between the steps repeats outputs. State goes last: it must not know what did not arrive.
+    The life of the topic is not kept: it is that of the broker, and so is the group's.
     """
 
     def __init__(
@@ -179,7 +182,7 @@ class PlainCommitter(_ProducerCommitter):
     def _new_producer(self) -> Any:
         return AIOKafkaProducer(**self._config, compression_type=COMPRESSION, max_batch_size=1 << 19)
 
-    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int) -> None:
+    async def _commit(self, producer: Any, outputs: Sequence[Output], end: int, life: str) -> None:
         await _send_all(producer, [one for one in outputs if one.key is None])
         await _send_all(producer, [one for one in outputs if one.key is not None])
         await self._commit_offset(self._target.topic, self._target.partition, end)

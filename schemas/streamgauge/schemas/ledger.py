@@ -22,6 +22,7 @@ from streamgauge.schemas.decoding import (
 from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.packing import Json
 from streamgauge.schemas.row_sets import RowSet, read_row_set
+from streamgauge.schemas.settings import MAX_LIFE
 from streamgauge.schemas.windows import DAY_MS, TIERS
 
 _SECONDS_LIMIT = MAX_INSTANT_MS // 1000
@@ -35,6 +36,7 @@ class LedgerEntry:
     `messages` is what was added, not the width of the range: they must be equal. `points` maps (entry tier index, UTC
     day as days since the epoch) to points, `sums` to the sum of all values and the sum of their magnitudes; `refused`
     counts points by reason, `scrubbed` values by rule, `skipped` points by the tier they were too old for.
+    `incarnation` is the life of the raw topic that the offsets are of; empty where a release or a broker did not say.
     """
 
     region: str
@@ -56,6 +58,7 @@ class LedgerEntry:
     sums: Mapping[tuple[int, int], tuple[float, float]] = field(
         default_factory=dict[tuple[int, int], tuple[float, float]]
     )
+    incarnation: str = ""
 
     @property
     def total(self) -> int:
@@ -86,6 +89,8 @@ class LedgerEntry:
         }
         if self.sums:
             body["sums"] = [[tier, day, *both] for (tier, day), both in sorted(self.sums.items())]
+        if self.incarnation:
+            body["incarnation"] = self.incarnation
         return orjson.dumps(body)
 
 
@@ -96,6 +101,14 @@ def natural(value: Any, limit: int = INTEGER_LIMIT, what: str = "") -> int:
     if not 0 <= value < limit:
         raise Refused("out_of_range", what)
     return value
+
+
+def life_of(body: Json) -> str:
+    """The life of the raw topic that a message names, if it does."""
+    found: str = need(body, "incarnation", str) if "incarnation" in body else ""
+    if len(found) > MAX_LIFE:
+        raise Refused("out_of_range", "incarnation")
+    return found
 
 
 def _numbers(body: Json, key: str) -> dict[str, int]:
@@ -143,6 +156,7 @@ def decode_ledger(value: bytes | None) -> LedgerEntry:
         sequence_gaps=need_natural(body, "gaps"),
         sequence_repeats=need_natural(body, "repeats"),
         sums=_sums(body) if "sums" in body else {},
+        incarnation=life_of(body),
     )
 
 
@@ -170,7 +184,7 @@ class DeadLetter:
 
     `rows` counts points. `size` and `hash` (keyed) recognise the raw message; a letter without a hash is of a release that
     did not write one. `again` is the offset of the replayed copy that was refused, `offset` is the origin's all the same;
-    0: it was no replay.
+    0: it was no replay. `incarnation` is the life of the raw topic that the offsets are of, where it is known.
     """
 
     region: str
@@ -189,6 +203,7 @@ class DeadLetter:
     which: RowSet | None = None
     sample: tuple[SampleRow, ...] = ()
     again: int = 0
+    incarnation: str = ""
 
     def encode(self) -> bytes:
         """As a message of the dead topic."""
@@ -199,6 +214,7 @@ class DeadLetter:
         more["which"] = self.which and self.which.json()
         more["sample"] = [row.json() for row in self.sample]
         more["again"] = self.again
+        more["incarnation"] = self.incarnation
         return orjson.dumps(body | {key: value for key, value in more.items() if value})
 
     def which_text(self) -> str:
@@ -233,6 +249,7 @@ def decode_dead(value: bytes | None) -> DeadLetter:
         which=read_row_set(body["which"]) if "which" in body else None,
         sample=read_sample(need_list(body, "sample")) if "sample" in body else (),
         again=_optional_natural(body, "again"),
+        incarnation=life_of(body),
     )
 
 

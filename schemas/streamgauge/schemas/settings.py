@@ -87,6 +87,17 @@ def pairs(value: str) -> tuple[tuple[str, str], ...]:
     return tuple((name.strip(), rest.strip()) for name, _, rest in found)
 
 
+MAX_LIFE = 200
+
+
+def life(value: str) -> str:
+    """A word that names one life of the topics: it is part of tokens, of messages and of commit metadata."""
+    word = value.strip()
+    if len(word) > MAX_LIFE or len(word.split()) > 1:
+        raise ValueError(f"say one word of at most {MAX_LIFE} characters")
+    return word
+
+
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 FOR_EVER = -1
 

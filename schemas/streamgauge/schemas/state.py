@@ -27,6 +27,7 @@ from streamgauge.schemas.decoding import (
     versioned,
 )
 from streamgauge.schemas.errors import Refused
+from streamgauge.schemas.ledger import life_of
 from streamgauge.schemas.packing import Json
 
 DIGEST_BYTES = 16
@@ -66,7 +67,10 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class StateMessage:
-    """One message of the state topic. `end` is the raw offset up to which it is true; `part` of `parts` of a snapshot."""
+    """One message of the state topic. `end` is the raw offset up to which it is true; `part` of `parts` of a snapshot.
+
+    `incarnation` is the life of the raw topic that the offsets are of; empty where a release or a broker did not say.
+    """
 
     region: str
     topic: str
@@ -77,6 +81,7 @@ class StateMessage:
     part: int = 0
     parts: int = 1
     replays: tuple[Replay, ...] = ()
+    incarnation: str = ""
 
     def encode(self) -> bytes:
         """As a message of the state topic."""
@@ -95,6 +100,7 @@ class StateMessage:
                 "n": len(self.streams),
                 **_columns(self.streams),
                 **({"replays": replays} if replays else {}),
+                **({"incarnation": self.incarnation} if self.incarnation else {}),
             }
         )
 
@@ -136,6 +142,7 @@ def decode_state(value: bytes | None) -> StateMessage:
         part=part,
         parts=parts,
         replays=tuple(map(_replay, need_list(body, "replays"))) if "replays" in body else (),
+        incarnation=life_of(body),
     )
 
 

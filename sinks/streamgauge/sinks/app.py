@@ -12,11 +12,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from streamgauge.schemas.contract_topic import ContractFeed
 from streamgauge.schemas.contracts import load_contracts
 from streamgauge.schemas.errors import BrokerUnavailable, StoreUnavailable
+from streamgauge.schemas.incarnations import Incarnations
 from streamgauge.schemas.topics import STORED_TOPICS
 from streamgauge.sinks.catalog import Catalog
 from streamgauge.sinks.commits import answer_of, offset_of
 from streamgauge.sinks.ddl import table
 from streamgauge.sinks.decisions import (
+    ANEW,
     FORGIVING,
     Act,
     Decision,
@@ -29,7 +31,6 @@ from streamgauge.sinks.decisions import (
     when_read,
 )
 from streamgauge.sinks.driver import Commit, Driver, Key
-from streamgauge.sinks.incarnations import Incarnations
 from streamgauge.sinks.insertion import Answer, CommitIntent, Outcome, RetryPolicy
 from streamgauge.sinks.partition import Partition
 from streamgauge.sinks.ranges import Committed, GroupSays, Place, Range, read_commit
@@ -67,7 +68,7 @@ class Sink:
         self._standing = Standing(self.store, settings.database, unnamed=not settings.embedded)
         self._monotonic = monotonic
         self._topics = {topic.name(settings.region): topic for topic in STORED_TOPICS}
-        self._incarnations = Incarnations(settings.librdkafka(), self._topics, settings.incarnation)
+        self._incarnations = Incarnations(settings.librdkafka(), self._topics, settings.incarnation, ANEW)
         self._paused: set[Key] = set()
         self._failure: Exception | None = None
         self._stop = threading.Event()

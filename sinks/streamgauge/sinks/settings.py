@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from streamgauge.schemas.kafka_config import client_config
-from streamgauge.schemas.settings import FOR_EVER, Secret, duration_ms, flag, names, pairs, paths, setting, size_bytes
+from streamgauge.schemas.settings import (
+    FOR_EVER,
+    Secret,
+    duration_ms,
+    flag,
+    life,
+    names,
+    pairs,
+    paths,
+    setting,
+    size_bytes,
+)
 from streamgauge.sinks.blocks import BlockPolicy
 from streamgauge.sinks.retention import Retention
 from streamgauge.sinks.store import StoreAddress, store_url
 
 NO_SECRET = Secret("")
-
-
-def life(value: str) -> str:
-    """A word that names one life of the topics: it is part of tokens and of commit metadata."""
-    word = value.strip()
-    if len(word) > 200 or len(word.split()) > 1:
-        raise ValueError("say one word of at most 200 characters")
-    return word
 
 
 @dataclass(frozen=True, slots=True)

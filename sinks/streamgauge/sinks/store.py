@@ -135,10 +135,14 @@ class Store:
         self._rows("metrics", rows, ["metric", "family", "type", "unit", "labels", "entry", "kind"])
 
     def insert_ledger(self, entries: Sequence[LedgerEntry], token: str, incarnation: str = "") -> None:
-        """Insert ledger entries; a repeat is harmless: the key is (region, topic, incarnation, partition, from)."""
+        """Insert ledger entries; a repeat is harmless: the key is (region, topic, incarnation, partition, from).
+
+        `incarnation` is stored of those that do not name the life of their raw topic.
+        """
         rows = [
             [
-                e.region, e.topic, incarnation, e.partition, e.start, e.end, e.messages, e.batches, min(e.total, LARGEST),
+                e.region, e.topic, e.incarnation or incarnation, e.partition, e.start, e.end, e.messages, e.batches,
+                min(e.total, LARGEST),
                 min(sum(e.refused.values()), LARGEST),
                 [tier for tier, _ in e.points], [_day(day) for _, day in e.points], list(e.points.values()),
                 dict(e.refused), dict(e.scrubbed), dict(e.skipped), _instant(e.min_window), _instant(e.max_window),
@@ -155,10 +159,10 @@ class Store:
         self._rows("ledger", rows, names.split(), token)
 
     def insert_dead(self, letters: Sequence[DeadLetter], token: str, incarnation: str = "") -> None:
-        """Insert dead letters; a repeat is harmless."""
+        """Insert dead letters; a repeat is harmless. `incarnation` as in `insert_ledger`."""
         rows = [
             [
-                d.region, d.topic, incarnation, d.partition, d.offset, d.reason, d.rows, d.event, d.detail,
+                d.region, d.topic, d.incarnation or incarnation, d.partition, d.offset, d.reason, d.rows, d.event, d.detail,
                 _instant(d.at_ms / 1000), d.contract, d.service, d.size, d.hash, d.which_text(), d.sample_text(), d.again,
             ]
             for d in letters

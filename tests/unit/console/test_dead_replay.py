@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
@@ -14,6 +15,7 @@ from streamgauge.console.dead_letters import (
     Origin,
     fields_text,
     letter_json,
+    of_earlier_life,
     parse_origin,
     parse_since,
     rows_text,
@@ -55,7 +57,10 @@ class Log:
 
 
 def replayed(
-    log: Log, *letters: DeadLetter, backfill: bool = False
+    log: Log,
+    *letters: DeadLetter,
+    backfill: bool = False,
+    earlier: Callable[[DeadLetter], bool] = lambda _: False,
 ) -> tuple[ReplayAccount, list[tuple[bytes | None, Again]]]:
     """The account, and what was sent."""
     account = ReplayAccount(len(letters))
@@ -66,7 +71,7 @@ def replayed(
         account.points += letter.rows
         sent.append((raw.value, again))
 
-    replay_letters(letters, log, send, fingerprint, TOPICS, account, backfill, lambda share, _: None)
+    replay_letters(letters, log, send, fingerprint, TOPICS, account, backfill, lambda share, _: None, earlier)
     return account, sent
 
 
@@ -101,6 +106,17 @@ def test_what_is_not_surely_the_refused_message_is_never_sent(letter: DeadLetter
     assert (account.gone, account.skipped) == ((1, {}) if why == "gone" else (0, {why: 1}))
     assert not account.complete
     assert why == "gone" or SKIPPED[why]
+
+
+def test_the_same_bytes_at_the_same_offset_of_a_topic_that_was_made_anew_are_not_sent() -> None:
+    lives = {EVENTS: "now", "sg.eu.dead.v1": "of-the-letters"}
+    letters = [letter_of(b"a", 0, incarnation=life) for life in ("now", "earlier", "of-the-letters", "")]
+    account, sent = replayed(Log(b"a"), *letters, earlier=lambda letter: of_earlier_life(letter, lives))
+    assert len(sent) == 3
+    assert account.skipped == {"anew": 1}
+    assert SKIPPED["anew"]
+    # where nobody says which life it is, the bytes decide alone
+    assert not any(of_earlier_life(letter, {}) for letter in letters)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from([b"a", b"b"]), st.sampled_from(["too_old", "bad_again"]))))

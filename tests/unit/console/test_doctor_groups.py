@@ -81,6 +81,24 @@ def test_a_commit_of_another_life_of_the_topic_stops_the_sink() -> None:
     assert bad_kafka(with_position(healthy_kafka(), "sink", ROLLUPS, metadata=pending)) == []
 
 
+def test_a_commit_of_another_life_of_a_raw_topic_stops_the_worker() -> None:
+    found = only(bad_kafka(with_position(healthy_kafka(), "worker", METRICS, metadata="state 7 topic another")))
+    assert "a worker that starts here stops: the topic was made anew" in found.what
+    assert found.sql.endswith(
+        "--group sg-eu-process --topic sg.eu.metrics.v1:0 --reset-offsets --to-earliest --execute"
+    )
+    for metadata in (f"state 7 topic {TOPIC_ID}", "state 7", "by hand"):
+        assert bad_kafka(with_position(healthy_kafka(), "worker", METRICS, metadata=metadata)) == []
+
+
+def test_offsets_that_went_with_their_topic_are_not_set_to_where_the_store_knows_them() -> None:
+    kafka = with_position(healthy_kafka(), "worker", METRICS, offset=None, metadata="")
+    for life, target in (("another", "--to-earliest"), (TOPIC_ID, "--to-offset 100"), ("", "--to-offset 100")):
+        reached = tuple(replace(one, life=life) for one in healthy_store().reached)
+        found = only(bad(region(replace(healthy_store(), reached=reached), kafka)))
+        assert found.sql.endswith(f"--reset-offsets {target} --execute")
+
+
 def test_a_partition_that_stands_still_is_an_error() -> None:
     stuck = with_position(healthy_kafka(), "sink", ROLLUPS, offset=100, unread_since_ms=NOW - 2 * MINUTE)
     found = only(bad_kafka(stuck))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from streamgauge.processors.broker import NO_OFFSET, Broker, Committed
+from streamgauge.processors.broker import NO_OFFSET, Broker, Committed, Known
 from streamgauge.processors.outputs import Output
 from tests.unit.processors.totals import Totals
 
@@ -29,11 +29,12 @@ class Store:
     state: list[tuple[int, bytes, bytes]] = field(default_factory=list[tuple[int, bytes, bytes]])
     anchor: int | None = None
     end: int = 0
+    life: str = ""
 
-    def put(self, outputs: Sequence[Output], end: int) -> None:
+    def put(self, outputs: Sequence[Output], end: int, life: str = "") -> None:
         """A transaction is final."""
         self.transactions.append(list(outputs))
-        self.offset = end
+        self.offset, self.life = end, life
         for one in outputs:
             if one.anchor:
                 self.anchor = self.end
@@ -79,16 +80,16 @@ class FakeCommitter:
         self.store.epoch += 1
         self._epoch = self.store.epoch
         await self.at("opened")
-        return Committed(self.store.offset, self.store.anchor)
+        return Committed(self.store.offset, self.store.anchor, self.store.life)
 
-    async def commit(self, outputs: Sequence[Output], end: int) -> None:
+    async def commit(self, outputs: Sequence[Output], end: int, life: str = "") -> None:
         """See Committer."""
         self._check()
         await self.at("begin")
         if any(len(one.value) > MAX_MESSAGE for one in outputs):
             raise ValueError("a message is too large")
         self._check()
-        self.store.put(outputs, end)
+        self.store.put(outputs, end, life)
         await self.at("done")
 
     async def close(self) -> None:
@@ -104,17 +105,35 @@ class FakeCommitter:
 
 
 class FakeBroker(Broker):
-    """Look-ups in memory. `start` is the first offset that the log still has."""
+    """Look-ups in memory. `start` is the first offset that the log still has, `end` one after its last, `topic_life` the
+    life of the raw topic now.
+    """
 
     def __init__(self, store: Store, at: Callable[[str], Awaitable[None]] = nothing) -> None:
         self.store = store
+        self._config = {"bootstrap.servers": "kafka:9092"}
+        self._group = "sg-eu-process"
         self.start = 0
+        self.end = 1 << 40
+        self.topic_life = "first"
+        self.lives: dict[str, str] = {}
+        self.known: Known | None = None
         self.asked = 0
         self.at = at
 
     async def committed(self, topic: str, partition: int) -> Committed:
         """See Broker."""
-        return Committed(self.store.offset, self.store.anchor)
+        return Committed(self.store.offset, self.store.anchor, self.store.life)
+
+    async def life(self, topic: str) -> str:
+        """See Broker."""
+        await self.at("life")
+        return self.lives.get(topic, self.topic_life)
+
+    async def log_end(self, topic: str, partition: int) -> int:
+        """See Broker."""
+        await self.at("log_end")
+        return self.end
 
     async def each_state(
         self, state_topic: str, state_partition: int, anchor: int | None, take: Callable[[bytes, bytes], None]
@@ -133,10 +152,12 @@ class FakeBroker(Broker):
         await self.at("log_start")
         return self.start
 
-    async def ledger_knows(self, ledger_topic: str, topic: str, partition: int) -> bool:
+    async def ledger_knows(self, ledger_topic: str, topic: str, partition: int) -> Known:
         """See Broker."""
         await self.at("ledger")
-        return any(".ledger." in one.topic for outputs in self.store.transactions for one in outputs)
+        ledger = self.store.totals().ledger
+        mine = Known(ledger[-1].end, ledger[-1].incarnation, ledger[-1].incarnation) if ledger else Known()
+        return self.known or mine
 
 
 @dataclass

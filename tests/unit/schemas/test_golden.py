@@ -150,6 +150,8 @@ DEAD_ROWS = replace(
     sample=(SampleRow(5, 1_795_354_000_000, {"country": "[email]", "amount": 12.5, "segment": None}),),
     again=1_044,
 )
+LEDGER_LIFE = replace(LEDGER_SUMS, incarnation="Nq3v0bXgQ0a7v1mBq8s5Kw")
+DEAD_LIFE = replace(DEAD_ROWS, incarnation="Nq3v0bXgQ0a7v1mBq8s5Kw")
 AGAIN = Again(1_007, "too_old", RowSet(12, "bits", "BQg="), backfill=True, copy=1_044)
 STREAMS = (
     StreamState(bytes(range(16)), 426, 1_795_354_000, (Hole(419, 421, 1_795_353_000), Hole(422, 425, 1_795_353_900))),
@@ -159,6 +161,7 @@ STATE = StateMessage("ap", "sg.ap.events.v1", 3, "snapshot", 1_042, STREAMS, 1, 
 STATE_CHANGE = StateMessage(
     "ap", "sg.ap.metrics.v1", 0, "change", 7, STREAMS[1:], replays=(Replay(1_007, "too_old", 1_795_354_002),)
 )
+STATE_LIFE = replace(STATE_CHANGE, incarnation="Nq3v0bXgQ0a7v1mBq8s5Kw")
 KEYS = Keys(
     np.array([1, 18_446_744_073_709_551_615], np.uint64),
     np.array([0, 9_876_543_210_987_654_321], np.uint64),
@@ -206,11 +209,14 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "distinct.json": lambda: encode(DISTINCT),
     "ledger.json": LEDGER.encode,
     "ledger_sums.json": LEDGER_SUMS.encode,
+    "ledger_life.json": LEDGER_LIFE.encode,
     "dead.json": DEAD.encode,
     "dead_rows.json": DEAD_ROWS.encode,
+    "dead_life.json": DEAD_LIFE.encode,
     "again.json": AGAIN.encode,
     "state.json": STATE.encode,
     "state_change.json": STATE_CHANGE.encode,
+    "state_life.json": STATE_LIFE.encode,
     "keys_slice.json": KEYS_SLICE.encode,
     "keys_add.json": KEYS_ADD.encode,
     "contract.json": CONTRACT.dump,
@@ -273,11 +279,14 @@ def test_golden_rollups_and_distinct_hashes_are_read(name: str, message: RollupM
 def test_golden_accounts_are_read() -> None:
     assert decode_ledger(read("ledger.json")) == LEDGER
     assert decode_ledger(read("ledger_sums.json")) == LEDGER_SUMS
+    assert decode_ledger(read("ledger_life.json")) == LEDGER_LIFE
     assert decode_dead(read("dead.json")) == DEAD
     assert decode_dead(read("dead_rows.json")) == DEAD_ROWS
+    assert decode_dead(read("dead_life.json")) == DEAD_LIFE
     assert decode_again(read("again.json"), 1_100) == AGAIN
     assert decode_state(read("state.json")) == STATE
     assert decode_state(read("state_change.json")) == STATE_CHANGE
+    assert decode_state(read("state_life.json")) == STATE_LIFE
 
 
 @pytest.mark.parametrize(("name", "message"), [("keys_slice.json", KEYS_SLICE), ("keys_add.json", KEYS_ADD)])
