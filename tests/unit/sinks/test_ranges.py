@@ -127,3 +127,12 @@ def test_tokens_differ_in_everything_that_makes_another_block() -> None:
     assert len({one.token for one in ranges}) == len(ranges)
     assert Range(PLACE, 7, 9).token == "sg2:eu:sg.eu.rollups.v1:qTSRWOWIQdWDWqHmtBJYUg:3:7-9"
     assert replace(Range(PLACE, 7, 9), content="0123456789abcdef", written_ms=5).token == Range(PLACE, 7, 9).token
+
+
+def test_what_stands_in_memory_behind_metadata_is_no_other_life() -> None:
+    pending = Range(PLACE, 7, 9, content="0123456789abcdef", written_ms=5)
+    for behind in ("1", "\x7f", "kU3OEVBNTcwN!"):
+        assert read_commit(PLACE, 7, pending.intent() + behind) == GroupSays(
+            Committed.PENDING, 7, pending, PLACE.incarnation
+        )
+        assert read_commit(PLACE, 9, pending.done() + behind).kind is Committed.STORED
