@@ -14,7 +14,7 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from streamgauge.schemas.contract_topic import publish
 from streamgauge.schemas.topics import RAW_TOPICS, ROLLUPS
@@ -139,8 +139,9 @@ class Scene:
         try:
             self.workers_progress.recovered(within, least)
             self.sinks_progress.recovered(within)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.logs()}") from None
+        except (AssertionError, KafkaException) as error:
+            silent = {one.group: one.unanswered() for one in (self.workers_progress, self.sinks_progress)}
+            raise AssertionError(f"{error}, not answered: {silent}\n{self.logs()}") from None
         seconds = time.monotonic() - start
         self.recoveries.append((what, seconds))
         print(f"recovery after {what}: {seconds:.1f} s", flush=True)
