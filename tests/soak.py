@@ -78,6 +78,7 @@ GROUNDS = (
             "new_contract": alone(scenarios_messages.new_contract_in_flight),
             "lost_worker_offsets": alone(scenarios_messages.lost_worker_offsets),
             "lost_sink_offsets": alone(scenarios_messages.lost_sink_offsets),
+            "expired_messages": alone(scenarios_messages.expired_messages),
             "recreated_topic": alone(scenarios_messages.recreated_topic),
             "clock_steps": alone(scenarios_messages.clock_steps),
             "broker_killed": scenarios_broker.broker_killed,

@@ -119,6 +119,7 @@ class Owner:
             CommitPolicy(max_points=world.random.choice([3, 10, 1_000])),
             OutputPolicy(rollup_partitions=1, distinct_partitions=1),
             retry_s=0,
+            go_on_after_loss=True,
         )
         self.partition = Partition(PLACE, FakeCommitter(world.store, world.at), around)
         self.tasks: list[asyncio.Task[None]] = [

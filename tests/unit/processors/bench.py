@@ -30,6 +30,7 @@ class Bench:
     contracts: Contracts = field(default_factory=lambda: CONTRACTS)
     commit_policy: CommitPolicy = field(default_factory=CommitPolicy)
     key_policy: KeyPolicy = field(default_factory=KeyPolicy)
+    go_on_after_loss: bool = False
     faults: dict[str, int] = field(default_factory=dict[str, int])
     fault: type[Exception] = ConnectionError
     gates: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
@@ -54,6 +55,7 @@ class Bench:
             contract_wait_ms=120_000,
             retry_s=0,
             key_policy=self.key_policy,
+            go_on_after_loss=self.go_on_after_loss,
         )
         return Partition(PLACE, FakeCommitter(self.store, self.at), around)
 

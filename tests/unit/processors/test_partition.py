@@ -231,8 +231,30 @@ def vars_of(partition: Partition) -> dict[str, Any]:
     return vars(partition)
 
 
-async def test_a_hole_is_recorded_and_stepped_over() -> None:
+async def test_a_hole_stops_the_worker_with_advice_and_nothing_is_stepped_over() -> None:
     bench = await opened()
+    await bench.add(0, 1)
+    bench.broker.start = 6
+    await bench.add(6)
+    with pytest.raises(PositionLost, match=r"^4 messages of .* from offset 2 on are gone.*GO_ON_AFTER_LOSS=true"):
+        await bench.add(6)
+    assert bench.ranges() == [(0, 2)], "what was ready is committed"
+
+
+async def test_the_state_goes_with_a_hole_and_the_next_owner_does_not_think_it_was_set_by_hand(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = await opened(go_on_after_loss=True)
+    await bench.add(0, 1)
+    bench.broker.start = 6
+    await bench.add(6)
+    await bench.add(6)
+    await bench.new_partition().open()
+    assert "set by hand" not in caplog.text
+
+
+async def test_a_hole_is_recorded_and_stepped_over() -> None:
+    bench = await opened(go_on_after_loss=True)
     await bench.add(0, 1)
     bench.broker.start = 6
     await bench.add(6)  # sought back for
@@ -249,7 +271,7 @@ async def test_a_hole_is_recorded_and_stepped_over() -> None:
 
 @pytest.mark.parametrize("step", ["begin", "done"])
 async def test_a_hole_that_cannot_be_recorded_is_found_again(step: str) -> None:
-    bench = await opened()
+    bench = await opened(go_on_after_loss=True)
     await bench.add(0)
     await bench.commit_when_due()
     bench.broker.start = 4
@@ -265,7 +287,7 @@ async def test_a_hole_that_cannot_be_recorded_is_found_again(step: str) -> None:
 
 
 async def test_what_was_read_but_is_lost_with_a_failing_commit_is_in_the_hole() -> None:
-    bench = await opened()
+    bench = await opened(go_on_after_loss=True)
     await bench.add(0)
     await bench.commit_when_due()
     await bench.add(1, 2)
@@ -276,8 +298,9 @@ async def test_what_was_read_but_is_lost_with_a_failing_commit_is_in_the_hole() 
     assert bench.store.totals().ledger[1].refused == {OFFSETS_LOST: 5}
 
 
-async def test_a_hole_behind_which_another_owner_stands_is_none() -> None:
-    bench = await opened()
+@pytest.mark.parametrize("go_on", [True, False])
+async def test_a_hole_behind_which_another_owner_stands_is_none(go_on: bool) -> None:
+    bench = await opened(go_on_after_loss=go_on)
     await bench.add(0, 1)
     bench.broker.start = 4
     other = bench.new_partition()
