@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from typing import cast
 
+import hypothesis
 import pytest
 
 from tests.support.kafka import (
@@ -32,6 +33,9 @@ from tests.support.kafka import (
 REQUIRED = pytest.StashKey[frozenset[str]]()
 FOUND_KAFKA = pytest.StashKey[str]()
 OURS = ("STREAMGAUGE_", "OTEL_")
+
+hypothesis.settings.register_profile("streamgauge", deadline=None)  # the machine may be busy: nothing is timed here
+hypothesis.settings.load_profile("streamgauge")
 
 
 def kafka_missing() -> str | None:

@@ -12,46 +12,91 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any
 
-from tests.support import scenarios, scenarios_broker, scenarios_messages, scenarios_store
+from tests.support import scenarios, scenarios_broker, scenarios_line, scenarios_messages, scenarios_store
 from tests.support.kafka import KafkaBroker
+from tests.support.kafka_cluster import KafkaCluster
+from tests.support.line import Line, LinedBroker
 from tests.support.scene import Scene
 
-Scenario = Callable[[Scene, KafkaBroker], Any]
+Scenario = Callable[[Scene, Any], Any]
+LONG: dict[str, Any] = {"least": 60, "most": 65}
+"""Seconds that a broker or a store is away: longer than any session, transaction or request lasts."""
 
 
-def alone(one: Callable[[Scene], Any]) -> Scenario:
+@dataclass(frozen=True)
+class Ground:
+    """Brokers that scenes stand on, where workers and sinks find them, and what happens there."""
+
+    brokers: Callable[[], AbstractContextManager[Any]]
+    address: Callable[[Any], str]
+    scenarios: Mapping[str, Scenario]
+
+
+def alone(one: Callable[..., Any], **given: Any) -> Scenario:
     """A scenario that needs no broker to break."""
-    return lambda scene, _: one(scene)
+    return lambda scene, _: one(scene, **given)
 
 
-SCENARIOS: dict[str, Scenario] = {
-    "kills": alone(scenarios.kills),
-    "zombies": alone(scenarios.zombies),
-    "scaling": alone(scenarios.scaling),
-    "failing_commits": alone(scenarios.failing_commits),
-    "idle_partitions": alone(scenarios.failing_commits_of_idle_partitions),
-    "repeats": alone(scenarios.repeats),
-    "store_away": alone(scenarios_store.store_away),
-    "table_away": alone(scenarios_store.table_away),
-    "tier_refuses": alone(scenarios_store.one_tier_refuses),
-    "disk_full": alone(scenarios_store.disk_full),
-    "merged_day": alone(scenarios_store.merged_day),
-    "poison": alone(scenarios_messages.poison),
-    "new_contract": alone(scenarios_messages.new_contract_in_flight),
-    "lost_worker_offsets": alone(scenarios_messages.lost_worker_offsets),
-    "lost_sink_offsets": alone(scenarios_messages.lost_sink_offsets),
-    "recreated_topic": alone(scenarios_messages.recreated_topic),
-    "clock_steps": alone(scenarios_messages.clock_steps),
-    "broker_killed": scenarios_broker.broker_killed,
-    "broker_frozen": scenarios_broker.broker_frozen,
-}
+def on_line(one: Callable[..., Any], **given: Any) -> Scenario:
+    """A scenario of the line."""
+    return lambda scene, broker: one(scene, broker.line, **given)
+
+
+@contextmanager
+def lined_broker() -> Generator[LinedBroker]:
+    """A broker behind a line."""
+    with Line() as line, LinedBroker(line) as broker:
+        yield broker
+
+
+GROUNDS = (
+    Ground(
+        KafkaBroker,
+        lambda broker: broker.bootstrap,
+        {
+            "kills": alone(scenarios.kills),
+            "zombies": alone(scenarios.zombies),
+            "scaling": alone(scenarios.scaling),
+            "failing_commits": alone(scenarios.failing_commits),
+            "idle_partitions": alone(scenarios.failing_commits_of_idle_partitions),
+            "repeats": alone(scenarios.repeats),
+            "store_away": alone(scenarios_store.store_away, **LONG),
+            "table_away": alone(scenarios_store.table_away),
+            "tier_refuses": alone(scenarios_store.one_tier_refuses),
+            "disk_full": alone(scenarios_store.disk_full),
+            "merged_day": alone(scenarios_store.merged_day),
+            "poison": alone(scenarios_messages.poison),
+            "new_contract": alone(scenarios_messages.new_contract_in_flight),
+            "lost_worker_offsets": alone(scenarios_messages.lost_worker_offsets),
+            "lost_sink_offsets": alone(scenarios_messages.lost_sink_offsets),
+            "expired_messages": alone(scenarios_messages.expired_messages),
+            "recreated_topic": alone(scenarios_messages.recreated_topic),
+            "clock_steps": alone(scenarios_messages.clock_steps),
+            "broker_killed": scenarios_broker.broker_killed,
+            "broker_frozen": partial(scenarios_broker.broker_frozen, **LONG),
+        },
+    ),
+    Ground(KafkaCluster, lambda cluster: cluster.bootstrap, {"one_of_three": scenarios_broker.one_of_three}),
+    Ground(
+        lined_broker,
+        lambda broker: broker.line.address,
+        {
+            "line_cut": on_line(scenarios_line.line_cut),
+            "line_silent": on_line(scenarios_line.line_silent),
+            "back_pressure": on_line(scenarios_line.back_pressure),
+        },
+    ),
+)
+SCENARIOS = {name: one for ground in GROUNDS for name, one in ground.scenarios.items()}
 
 
 @dataclass
@@ -105,29 +150,37 @@ class Summary:
 
 
 def rotation(seed: int, names: Sequence[str], deadline: float, summary: Summary) -> None:
-    """Every scenario once, in one deployment after another: a failed one is not used again."""
-    order = list(names)
-    Random(seed).shuffle(order)
-    with KafkaBroker() as broker:
-        while order and time.time() < deadline:
-            with tempfile.TemporaryDirectory(prefix="streamgauge-soak-") as folder, Scene(
-                broker.bootstrap, Path(folder), seed
-            ) as scene:  # fmt: skip
-                while order and scene.clean and time.time() < deadline:
-                    name = order.pop()
-                    print(f"── {name}, seed {seed}", flush=True)
-                    start, failure = time.monotonic(), ""
-                    scene.begin(name)
-                    try:
-                        SCENARIOS[name](scene, broker)
-                        scene.settle()
-                    except Exception:
-                        failure = traceback.format_exc()
-                        print(failure, flush=True)
-                        scene.clean = False
-                    summary.note(name, time.monotonic() - start, scene, failure)
-                summary.events += scene.truth.points
+    """Every scenario once, ground after ground, each in one deployment after another: a failed one is not used again."""
+    chance = Random(seed)
+    for ground in chance.sample(GROUNDS, len(GROUNDS)):
+        order = [name for name in names if name in ground.scenarios]
+        chance.shuffle(order)
+        if not order or time.time() >= deadline:
+            continue
+        with ground.brokers() as brokers:
+            while order and time.time() < deadline:
+                with tempfile.TemporaryDirectory(prefix="streamgauge-soak-") as folder, Scene(
+                    brokers.bootstrap, Path(folder), seed, brokers=ground.address(brokers)
+                ) as scene:  # fmt: skip
+                    while order and scene.clean and time.time() < deadline:
+                        play(order.pop(), seed, scene, brokers, summary)
+                    summary.events += scene.truth.points
     summary.rotations += 1
+
+
+def play(name: str, seed: int, scene: Scene, brokers: Any, summary: Summary) -> None:
+    """Have one scenario happen, and note how it ended."""
+    print(f"── {name}, seed {seed}", flush=True)
+    start, failure = time.monotonic(), ""
+    scene.begin(name)
+    try:
+        SCENARIOS[name](scene, brokers)
+        scene.settle()
+    except Exception:
+        failure = traceback.format_exc()
+        print(failure, flush=True)
+        scene.clean = False
+    summary.note(name, time.monotonic() - start, scene, failure)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -24,6 +24,7 @@ from tests.support.kafka import KafkaToolsMissing
 BENCHMARKS = {
     "producer": "calls of the client library, beside a bare lock and prometheus_client",
     "worker": "CPU an event on a real Kafka, beside a bare consumer",
+    "transactions": "what a worker's transactions cost, beside acknowledged sends and a committed offset",
     "small_instances": "CPU a message of 2,000 instances that send 20 points each",
     "sink": "rows a second into four tiers, beside a bare insert of the same blocks",
     "latency": "from emit until SQL shows it, at 20,000 events a second",

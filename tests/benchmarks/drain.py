@@ -46,13 +46,14 @@ def drain(
     warm: Sequence[Record],
     load: Sequence[Record],
     profile: bool = False,
+    **settings: str,
 ) -> Drained:
-    """Start a worker in the region `name`, warm it up, and measure how it drains `load`.
+    """Start a worker in the region `name`, with these settings, warm it up, and measure how it drains `load`.
 
     With `profile` it is also sampled, which makes it dearer.
     """
     with region(bootstrap, name, () if contract is None else (contract,)) as parts:
-        part = parts.start_worker(session_timeout=PATIENT)
+        part = parts.start_worker(session_timeout=PATIENT, **settings)
         ledger = Ledger(bootstrap, name)
         try:
 

@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -27,6 +28,8 @@ from streamgauge.console.page_accounts import Emission, balance_json, settle
 from streamgauge.console.page_ledger import LedgerCount, StoreCount
 from streamgauge.console.page_queries import Look, board
 from streamgauge.console.shop.events import EVENTS, OrderPlaced
+from streamgauge.console.verify import PartitionReport, Verification
+from streamgauge.console.verify_text import watch_line
 from streamgauge.producers import Counter, Histogram, set_default
 from streamgauge.producers.settings import ProducerSettings
 from streamgauge.producers.testing import captured_producer
@@ -275,6 +278,18 @@ def test_an_account_that_does_not_balance_says_so(served: Served) -> None:
     served.open()
     served.wait(lambda: served.find("#verdict").text == "counts differ")
     assert served.texts("#sides output.bad") == ["10", "10", "7"]
+
+
+def test_the_standing_check_says_that_all_is_exact_or_what_is_wrong_and_since_when(served: Served) -> None:
+    at = datetime(2026, 11, 22, 12, 0, 5, tzinfo=UTC)
+    served.state["checked"] = watch_line(Verification((), ()), at, None)
+    served.open()
+    served.wait(lambda: served.all("#checked"))
+    assert served.texts("#checked dd") == ["exactledger against every tier at 12:00:05 UTC"]
+    wrong = Verification((PartitionReport("raw", 0, "", 0, 9, missing=2),), ())
+    served.state["checked"] = watch_line(wrong, at, at - timedelta(minutes=3))
+    served.wait(lambda: served.texts("#checked output.bad") == ["not exact"])
+    assert served.texts("#checked dd") == ["not exactlost 2; since 11:57:05 UTC"]
 
 
 def test_a_region_that_is_chosen_stays_in_the_address(served: Served) -> None:

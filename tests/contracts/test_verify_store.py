@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from streamgauge.console.accounts_store import read_verification
+from streamgauge.console.accounts_store import read_ends, read_verification
 from streamgauge.console.verify import Verification
 from streamgauge.producers import Counter, Histogram
 from streamgauge.producers.testing import captured_producer
 from streamgauge.schemas.settings import FOR_EVER
-from streamgauge.schemas.windows import TIER_NAMES
+from streamgauge.schemas.windows import DAY_MS, TIER_NAMES
 from tests.support.rolled_up import REGION, RolledUp
 
 pytestmark = pytest.mark.clickhouse
@@ -110,3 +110,80 @@ def test_entries_of_before_sums_were_written_are_not_compared(region: RolledUp) 
     )
     change(region, "1h", "UPDATE sum = sum + 1 WHERE metric = 'seconds'")
     assert found(region).exact
+
+
+def test_ranges_that_meet_have_no_gap_whatever_their_order(region: RolledUp) -> None:
+    last = region.entries[-1]
+    ends = [(last.end + 5, last.end + 9), (last.end, last.end + 5)]
+    for start, end in ends:
+        later = replace(last, start=start, end=end, messages=end - start, points={}, sums={})
+        region.store.insert_ledger([later], f"from {start}")
+    (one,) = found(region).partitions
+    assert (one.start, one.end, one.gaps, one.overlaps, one.missing, one.repeated, one.since_ms) == (
+        0, last.end + 9, (), (), 0, 0, None,
+    )  # fmt: skip
+
+
+def test_offsets_of_two_transactions_are_doubled_and_it_is_said_since_when(region: RolledUp) -> None:
+    last = region.entries[-1]
+    later = replace(last, start=last.end, end=last.end + 5, messages=5, points={}, sums={})
+    again = replace(later, start=last.end + 4, end=last.end + 9, committed_ms=NOW_MS)
+    region.store.insert_ledger([later, again], "again")
+    account = found(region)
+    assert (account.lost, account.doubled, account.exact) == (0, 1, False)
+    assert account.partitions[0].overlaps == ((last.end + 4, last.end + 5),)
+    assert account.since_ms == NOW_MS
+
+
+def test_many_gaps_are_all_counted_and_the_first_are_named(region: RolledUp) -> None:
+    last = region.entries[-1]
+    later = [
+        replace(last, start=at, end=at + 1, messages=1, points={}, sums={})
+        for at in range(last.end + 1, last.end + 301, 2)
+    ]
+    region.store.insert_ledger(later, "many")
+    (one,) = found(region).partitions
+    assert (one.missing, len(one.gaps), one.gaps[0]) == (150, 100, (last.end, last.end + 1))
+
+
+def test_a_topic_that_was_made_anew_neither_overlaps_with_its_earlier_life_nor_leaves_a_gap(region: RolledUp) -> None:
+    other = replace(region.entries[-1], start=0, end=1, messages=1, points={}, sums={})
+    region.store.insert_ledger([other], "another life", "another")
+    account = found(region)
+    assert account.exact
+    assert [one.incarnation for one in account.partitions] == ["", "another"]
+
+
+def test_blocks_are_accounted_for_and_a_missing_one_is_seen(region: RolledUp) -> None:
+    (rollups,) = found(region).blocks
+    assert (rollups.start, rollups.end, rollups.blocks, rollups.points) == (0, 3, 3, 6)
+    blocks = f"`{region.database}`.blocks"
+    region.store.command(f"ALTER TABLE {blocks} DELETE WHERE block_from = 1 SETTINGS mutations_sync = 2")
+    account = found(region)
+    assert (account.blocks[0].gaps, account.misplaced, account.exact) == (((1, 2),), 1, False)
+
+
+def test_a_block_of_which_a_message_was_refused_is_not_missing(region: RolledUp) -> None:
+    place = region.place
+    region.store.command(
+        f"ALTER TABLE `{region.database}`.blocks DELETE WHERE block_from = 1 SETTINGS mutations_sync = 2"
+    )
+    region.store.command(
+        f"INSERT INTO `{region.database}`.dead (region, topic, partition, offset, reason, rows, at) "
+        f"VALUES ('{REGION}', '{place.topic}', {place.partition}, 1, 'bad_json', 1, now())"
+    )
+    assert found(region).exact
+
+
+def test_only_the_days_that_were_asked_for_are_looked_at(region: RolledUp) -> None:
+    later = NOW_MS + 90 * DAY_MS
+    account = read_verification(region.store, region.database, REGION, KEPT, later, later)
+    assert (account.partitions, account.blocks, account.days, account.refused) == ((), (), (), {})
+
+
+def test_where_the_store_ends_is_told_of_the_life_that_was_written_last(region: RolledUp) -> None:
+    last = region.entries[-1]
+    assert read_ends(region.store, region.database, REGION)[last.topic, last.partition] == last.end
+    newer = replace(last, start=0, end=1, committed_ms=last.committed_ms + 60_000)
+    region.store.insert_ledger([newer], "another life", "another")
+    assert read_ends(region.store, region.database, REGION)[last.topic, last.partition] == 1

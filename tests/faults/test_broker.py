@@ -10,6 +10,7 @@ import pytest
 from tests.faults.conftest import SEED
 from tests.support import scenarios_broker as scenarios
 from tests.support.kafka import KafkaBroker
+from tests.support.kafka_cluster import KafkaCluster
 from tests.support.scene import Scene
 
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.faults, pytest.mark.timeout(600)]
@@ -24,6 +25,13 @@ def own(private_kafka: KafkaBroker, tmp_path: Path, request: pytest.FixtureReque
         yield one
 
 
+@pytest.fixture
+def cluster() -> Iterator[KafkaCluster]:
+    """Three brokers of the test's own."""
+    with KafkaCluster() as one:
+        yield one
+
+
 def test_a_killed_broker_loses_and_doubles_nothing(own: Scene, private_kafka: KafkaBroker) -> None:
     scenarios.broker_killed(own, private_kafka)
     own.settle()
@@ -34,3 +42,13 @@ def test_a_broker_that_does_not_answer_for_long_loses_and_doubles_nothing(
 ) -> None:
     scenarios.broker_frozen(own, private_kafka)
     own.settle()
+
+
+def test_each_of_three_brokers_killed_in_turn_loses_and_doubles_nothing(
+    cluster: KafkaCluster, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with Scene(cluster.bootstrap, tmp_path, SEED) as scene:
+        print(f"STREAMGAUGE_TEST_SEED={SEED}")
+        scene.begin(request.node.name)
+        scenarios.one_of_three(scene, cluster)
+        scene.settle()

@@ -26,6 +26,12 @@ def test_workers_whose_offsets_are_gone_stop_with_advice_that_doubles_nothing(sc
     scene.settle()
 
 
+def test_messages_that_expired_unread_stop_workers_with_advice_and_are_accounted_for_afterwards(scene: Scene) -> None:
+    scenarios.expired_messages(scene)
+    account = scene.settle()
+    assert sum(one["passed"] for one in account["partitions"]) == 50
+
+
 def test_sinks_whose_offsets_are_gone_stop_with_advice_that_doubles_nothing(scene: Scene) -> None:
     scenarios.lost_sink_offsets(scene)
     scene.settle()

@@ -10,8 +10,8 @@ from tests.support.scene import Scene
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.faults, pytest.mark.timeout(600)]
 
 
-def test_a_store_that_is_away_gets_everything_when_it_is_back(scene: Scene) -> None:
-    scenarios.store_away(scene)
+def test_a_store_that_is_away_for_a_minute_gets_everything_when_it_is_back(scene: Scene) -> None:
+    scenarios.store_away(scene, 60, 65)
     scene.settle()
 
 

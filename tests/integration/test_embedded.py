@@ -80,6 +80,18 @@ class Dev:
             )
             time.sleep(0.2)
 
+    def checked(self, within: float = 60) -> dict[str, Any]:
+        """What the page says of the standing check, once there was one."""
+        deadline = time.monotonic() + within
+        while True:
+            with urllib.request.urlopen(f"{self.addresses['page']}/api/state", timeout=10) as answer:
+                state: dict[str, Any] = json.load(answer)
+            if "checked" in state:
+                found: dict[str, Any] = state["checked"]
+                return found
+            assert time.monotonic() < deadline, state
+            time.sleep(0.2)
+
     def child(self, word: str) -> int:
         """The process id of a part, by a word of its command line."""
         for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
@@ -141,6 +153,8 @@ def test_a_service_with_nothing_configured_is_seen_in_sql_and_survives_a_restart
     assert b"streamgauge" in page.lower()
     account = json.loads(run(tmp_path, "verify", "--json").stdout)
     assert (account["lost"], account["doubled"]) == (0, 0)
+    assert dev.checked()["exact"], "the standing check is on the page"
+    dev.wait_for("SELECT max(value) > 1000 FROM streamgauge_verify_points_10s", 1)
     assert dev.end() == 0
     again = Dev(tmp_path)
     try:

@@ -246,7 +246,7 @@ KINDS = {
     "keys": Kind(KEYS_MESSAGE, remembered),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
-HARD = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+HARD = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 Path = tuple[str | int, ...]
 PACKED = frozenset(

@@ -307,6 +307,10 @@ class KafkaBroker:
             self._directory = None
         atexit.unregister(self.close)
 
+    def properties(self, directory: Path, client_port: int, controller_port: int) -> dict[str, str]:
+        """What the node is told; `extra` still overrides it."""
+        return server_properties(directory, client_port, controller_port)
+
     def log(self) -> str:
         """What the broker printed so far, over all its lives."""
         return self._text("server")
@@ -324,7 +328,7 @@ class KafkaBroker:
         self.close()
 
     def _format(self, directory: Path, client_port: int, controller_port: int) -> None:
-        properties = server_properties(directory, client_port, controller_port) | self._extra
+        properties = self.properties(directory, client_port, controller_port) | self._extra
         write_properties(directory / "server.properties", properties)
         write_properties(directory / "controller.properties", controller_properties(properties, controller_port))
         (directory / "server.yaml").write_text(LOGGING.replace("WATCHED", "WARN"))

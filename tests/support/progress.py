@@ -19,12 +19,11 @@ class Progress:
     def __init__(self, bootstrap: str, group: str, topics: dict[str, int]) -> None:
         self.group = group
         self._places = [TopicPartition(topic, one) for topic, count in topics.items() for one in range(count)]
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 0,
-                "isolation.level": "read_committed", "socket.timeout.ms": 3_000, "reconnect.backoff.max.ms": 500,
-            }
-        )  # fmt: skip
+        self._config = {
+            "bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 0,
+            "isolation.level": "read_committed", "socket.timeout.ms": 3_000, "reconnect.backoff.max.ms": 500,
+        }  # fmt: skip
+        self._consumer = Consumer(self._config)
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -32,21 +31,42 @@ class Progress:
         with self._lock:
             self._consumer.close()
 
+    def _ask(self, ask: Callable[[Consumer], T]) -> T:
+        """After an error the next one is asked by a new client: one that reads nothing goes on asking a leader or a coordinator
+        that has died (seen with librdkafka 2.16)."""
+        with self._lock:
+            try:
+                return ask(self._consumer)
+            except KafkaException:
+                self._consumer.close()
+                self._consumer = Consumer(self._config)
+                raise
+
     def committed(self) -> dict[Place, int]:
         """Committed offsets, -1 where there is none. Raises KafkaException while nobody answers."""
-        with self._lock:
-            return {(one.topic, one.partition): max(-1, one.offset) for one in self._committed()}
-
-    def _committed(self) -> list[TopicPartition]:
-        return self._consumer.committed(self._places, timeout=3)
+        found = self._ask(lambda consumer: consumer.committed(self._places, timeout=5))
+        return {(one.topic, one.partition): max(-1, one.offset) for one in found}
 
     def ends(self) -> dict[Place, int]:
         """Ends of the logs, as readers of committed messages see them."""
-        with self._lock:
-            return {
-                (one.topic, one.partition): self._consumer.get_watermark_offsets(one, timeout=3)[1]
-                for one in self._places
+        return self._ask(
+            lambda consumer: {
+                (one.topic, one.partition): consumer.get_watermark_offsets(one, timeout=3)[1] for one in self._places
             }
+        )
+
+    def unanswered(self) -> dict[Place, str]:
+        """Partitions whose committed offset nobody tells, each asked alone by a new client: a transaction of theirs hangs."""
+        found: dict[Place, str] = {}
+        for one in self._places:
+            consumer = Consumer(self._config)
+            try:
+                consumer.committed([one], timeout=5)
+            except KafkaException as error:
+                found[one.topic, one.partition] = error.args[0].str()
+            finally:
+                consumer.close()
+        return found
 
     def behind(self) -> dict[Place, int]:
         """Messages that are not committed yet, where there are any. Exact only where nobody writes transactions: their

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import orjson
 
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
 from streamgauge.schemas.contracts import Contract, Field
@@ -176,6 +177,17 @@ class RawLoad:
                     rows.points.append((number, t, 1, float(one), float(one), float(one), 0.0, 0))
                     rows.buckets.append((number, t, int(bucket_keys([one])[0]), 1))
         return Batch("events", stream, origin.seq, value, rows)
+
+    def alike(self, n: int, count: int) -> Iterator[Batch]:
+        """So many batches of `n` events each, every stream's with the same rows: cheap to make, and each of them counts."""
+        first = [self.events(stream, n=n) for stream in self.streams]
+        for number in range(count):
+            one = first[number % len(first)]
+            seq = one.seq
+            if number >= len(first):
+                seq = self._next["events", one.stream]
+                self._next["events", one.stream] = seq + 1
+            yield Batch("events", one.stream, seq, orjson.dumps(orjson.loads(one.value) | {"seq": seq}), one.rows)
 
     def any(self, stream: str = "") -> Batch:
         """A batch of some kind of some stream."""

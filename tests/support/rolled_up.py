@@ -60,7 +60,9 @@ class LocalStore(Store):
 
 
 class RolledUp:
-    """A database with tables and views, and the ledger entries of everything that was taken."""
+    """A database with tables and views, and the ledger entries of everything that was taken. Blocks are of `place`."""
+
+    place = ranges.Place(REGION, ROLLUPS.name(REGION), "test", 0)
 
     def __init__(self, path: Path, database: str, contracts: Sequence[Contract]) -> None:
         self.database = database
@@ -95,7 +97,7 @@ class RolledUp:
         self._catalog.add_series(labels)
         self._catalog.add_metrics({metric.name: metric for one in values for metric in one.metrics})
         start = next(self._offsets)
-        block = ranges.Range(ranges.Place(REGION, topic, "test", 0), start, start + 1)
+        block = ranges.Range(replace(self.place, topic=topic), start, start + 1)
         self.store.insert_block(rollup_insert(values, block), block.token)
 
     def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:

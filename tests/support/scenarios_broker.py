@@ -1,4 +1,4 @@
-"""Scenarios of a broker of their own: killed, frozen. Each mends what it broke."""
+"""Scenarios of brokers of their own: killed, frozen, one of three killed. Each mends what it broke."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import time
 
 from tests.support.kafka import KafkaBroker
+from tests.support.kafka_cluster import KafkaCluster, KafkaNode
 from tests.support.scenarios import pause
 from tests.support.scene import Scene
 
@@ -31,3 +32,28 @@ def broker_frozen(scene: Scene, broker: KafkaBroker, least: float = 20, most: fl
     finally:
         os.kill(broker.pid, signal.SIGCONT)
     scene.recovery("SIGSTOP of the broker")
+
+
+def one_of_three(scene: Scene, cluster: KafkaCluster) -> None:
+    """SIGKILL of every node of a cluster in random order, so of every leader and coordinator: two go on without it, and it
+    comes back. The next one is killed when all copies are in sync again."""
+    scene.flow()
+    scene.until_stored(1)
+    for node in scene.random.sample(cluster.nodes, len(cluster.nodes)):
+        cluster.whole()
+        pause(scene, 0.5, 3)
+        what = f"node {node.number} ({', '.join(duties(scene, cluster, node)) or 'a follower'})"
+        node.kill()
+        scene.kills += 1
+        scene.recovery(f"SIGKILL of {what}")
+        pause(scene, 0, 2)
+        node.restart()
+        scene.recovery(f"return of {what}", least=0)
+    cluster.whole()
+
+
+def duties(scene: Scene, cluster: KafkaCluster, node: KafkaNode) -> list[str]:
+    """What a node does that others must take over."""
+    groups = [kind for kind in ("process", "sink") if cluster.coordinator(f"sg-{scene.region}-{kind}") is node]
+    logs = cluster.transactions(node)
+    return [*(f"coordinator of {kind}" for kind in groups), *([f"{logs} transaction logs"] if logs else [])]

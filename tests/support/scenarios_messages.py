@@ -121,6 +121,37 @@ def lost_worker_offsets(scene: Scene) -> None:
     scene.recovery("offsets of workers that were lost and restored", least=0)
 
 
+def expired_messages(scene: Scene) -> None:
+    """Retention deletes what nobody has read: workers stop with advice, and skip nothing; told to go on, they account for it."""
+    scene.clean = False
+    scene.pump.send(scene.load.any() for _ in range(100))
+    scene.pump.flush()
+    scene.until(lambda: not scene.workers_progress.behind(), 60, "all of it is committed")
+    for name in WORKERS:
+        assert scene.deployment.end(name) == 0
+    for _ in range(50):
+        scene.pump.send_bytes("metrics", b"never read", scene.random.choice(scene.load.streams))
+    scene.pump.flush()
+    unread = scene.workers_progress.behind()
+    ends = [
+        TopicPartition(*place, offset) for place, offset in scene.workers_progress.ends().items() if place in unread
+    ]
+    admin: Any = AdminClient({"bootstrap.servers": scene.bootstrap})
+    for future in admin.delete_records(ends).values():
+        future.result(20)
+    for name in WORKERS:
+        scene.start(name)
+    scene.pump.send(scene.load.any() for _ in range(200))
+    scene.pump.flush()
+    for name in WORKERS:
+        assert scene.deployment.parts.pop(name).wait(60) != 0
+        assert "GO_ON_AFTER_LOSS=true" in scene.deployment.log(name)
+    for name in WORKERS:
+        scene.start(name, go_on_after_loss="true")
+    scene.recovery("messages that had expired unread", least=0)
+    scene.refused["offsets_lost"] = scene.refused.get("offsets_lost", 0) + sum(unread.values())
+
+
 def lost_sink_offsets(scene: Scene) -> None:
     """The same of the sinks, whose advice names the offset."""
     scene.clean = False

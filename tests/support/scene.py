@@ -14,7 +14,7 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from streamgauge.schemas.contract_topic import publish
 from streamgauge.schemas.topics import RAW_TOPICS, ROLLUPS
@@ -89,19 +89,10 @@ class Scene:
         """Start a part: a store, workers and sinks by the beginning of their names."""
         if name == "store":
             self.deployment.start_store()
-            self.revive()
         elif name.startswith("worker"):
             self.deployment.start_worker(name, **settings)
         else:
             self.deployment.start_sink(name, **settings)
-
-    def revive(self) -> None:
-        """What a supervisor does: sinks that ended because there was no store to ask at a rebalance are started again."""
-        for name in SINKS:
-            part = self.deployment.parts.get(name)
-            if part is not None and part.poll() is not None:
-                print(f"{name} had ended by itself with code {part.returncode}", flush=True)
-                self.start(name)
 
     def kill(self, name: str) -> None:
         """SIGKILL, also of a part that is stopped."""
@@ -148,8 +139,9 @@ class Scene:
         try:
             self.workers_progress.recovered(within, least)
             self.sinks_progress.recovered(within)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.logs()}") from None
+        except (AssertionError, KafkaException) as error:
+            silent = {one.group: one.unanswered() for one in (self.workers_progress, self.sinks_progress)}
+            raise AssertionError(f"{error}, not answered: {silent}\n{self.logs()}") from None
         seconds = time.monotonic() - start
         self.recoveries.append((what, seconds))
         print(f"recovery after {what}: {seconds:.1f} s", flush=True)

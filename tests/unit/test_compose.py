@@ -98,7 +98,7 @@ def test_only_the_worker_has_the_pseudonym_key_and_only_the_stores_sides_have_it
 
     assert holders("STREAMGAUGE_PSEUDONYM_KEY") == {"processor"}
     assert holders("${CLICKHOUSE_PASSWORD") == {"clickhouse", "migrate", "sink"}
-    assert holders("${CLICKHOUSE_READER_PASSWORD") == {"clickhouse", "grafana"}
+    assert holders("${CLICKHOUSE_READER_PASSWORD") == {"clickhouse", "grafana", "verify"}
 
 
 def test_secrets_are_demanded_and_every_variable_stands_in_the_example() -> None:

@@ -1,15 +1,40 @@
-"""Accounts of the store: what its ledger and its tables hold. Reads only."""
+"""Accounts of the store: what its ledger, its blocks and its tiers hold. Reads only."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
-from streamgauge.console.verify import LedgerRange, Verification, day_reports, partition_reports, value_reports
-from streamgauge.schemas.windows import TIERS
+from streamgauge.console.verify import (
+    BlockReport,
+    Chain,
+    PartitionReport,
+    Verification,
+    day_reports,
+    value_reports,
+)
+from streamgauge.schemas.topics import DISTINCT, ROLLUPS
+from streamgauge.schemas.windows import DAY_MS, TIERS
 from streamgauge.sinks.ddl import table
+
+C = TypeVar("C", bound=Chain)
+
+NAMED: Final = 100
+"""So many gaps, and overlaps, of a partition are named; all are counted."""
+SUMS_OF_LEDGER: Final = {
+    "messages": "messages",
+    "batches": "batches",
+    "points": "points",
+    "refused": "refused_points",
+    "sequence_gaps": "sequence_gaps",
+    "sequence_repeats": "sequence_repeats",
+    "passed": "refused['offsets_lost']",
+    "short": "greatest(0, toInt64(b - a) - toInt64(messages) - toInt64(refused['offsets_lost']))",
+}
+SUMS_OF_BLOCKS: Final = {"blocks": "1", "rows": "rows", "points": "points"}
 
 
 class Reader(Protocol):
@@ -24,28 +49,26 @@ def read_verification(
     store: Reader, database: str, region: str, retention_ms: Sequence[int], since_ms: int, now_ms: int
 ) -> Verification:
     """Compare ledger and tables for windows since `since_ms` (whole UTC days; 0: everything)."""
-    ledger = table(database, "ledger")
-    where = f"FROM {ledger} FINAL WHERE region = {{region:String}}"
-    bound: dict[str, Any] = {"region": region, "since": since_ms // TIERS[-1].width_ms}
-    ranges = [
-        LedgerRange(*row)
-        for row in store.query_rows(
-            f"SELECT topic, partition, offset_from, offset_to, messages, batches, points, refused_points, incarnation, "
-            f"sequence_gaps, sequence_repeats, refused['offsets_lost'] {where}",
-            bound,
-        )
-    ]
+    day = since_ms // DAY_MS
+    # no transaction adds to a window of a day before that day, give or take what clocks differ by
+    bound: dict[str, Any] = {
+        "region": region,
+        "since": day,
+        "since_ms": max(0, (day - 1) * DAY_MS),
+        "topics": [topic.name(region) for topic in (ROLLUPS, DISTINCT)],
+    }
+    where = f"FROM {table(database, 'ledger')} FINAL WHERE region = {{region:String}} AND {_since('committed_at')}"
     by_day = {
-        (int(tier), int(day)): int(points)
-        for tier, day, points in store.query_rows(
+        (int(tier), int(of)): int(points)
+        for tier, of, points in store.query_rows(
             f"SELECT tier, toUInt32(day), sum(n) FROM (SELECT tiers, days, day_points {where}) "
             "ARRAY JOIN tiers AS tier, days AS day, day_points AS n WHERE toUInt32(day) >= {since:UInt32} GROUP BY tier, day",
             bound,
         )
     }
     sums = {
-        (int(tier), int(day)): (float(total), float(magnitude))
-        for tier, day, total, magnitude in store.query_rows(
+        (int(tier), int(of)): (float(total), float(magnitude))
+        for tier, of, total, magnitude in store.query_rows(
             "SELECT tier, toUInt32(day), sum(total), sum(size) FROM (SELECT tiers, days, "
             # what was written before these columns existed has none: infinite sizes say so
             "arrayResize(day_sums, length(days), 0) AS totals, arrayResize(day_magnitudes, length(days), inf) AS sizes "
@@ -61,14 +84,110 @@ def read_verification(
         bound,
     ):
         refused[str(reason)] = int(points)
+    partitions = _chains(
+        store,
+        f"SELECT *, offset_from AS a, offset_to AS b {where}",
+        "committed_at",
+        SUMS_OF_LEDGER,
+        PartitionReport,
+        bound,
+    )
+    blocks = _blocks(store, database, bound)
     tiers = [_tier_days(store, database, tier.name, bound) for tier in TIERS]
-    counts = [{day: points for day, (points, _) in days.items()} for days in tiers]
-    values = [{day: total for day, (_, total) in days.items()} for days in tiers]
+    counts = [{of: points for of, (points, _) in days.items()} for days in tiers]
+    values = [{of: total for of, (_, total) in days.items()} for days in tiers]
     days = day_reports(by_day, counts, retention_ms, now_ms)
     balanced = {one.day for one in days if all(pair is None or pair[0] == pair[1] for pair in one.tiers)}
     # where points are missing, or on their way, values must differ
     edited = [one for one in value_reports(sums, values, retention_ms, now_ms) if one.day in balanced]
-    return Verification(partition_reports(ranges), days, refused, tuple(edited))
+    return Verification(partitions, days, refused, tuple(edited), blocks)
+
+
+def _since(column: str) -> str:
+    return f"{column} >= fromUnixTimestamp64Milli({{since_ms:Int64}})"
+
+
+def _chains(
+    store: Reader, ranges: str, written: str, sums: Mapping[str, str], of: type[C], bound: Mapping[str, Any]
+) -> tuple[C, ...]:
+    """Ranges [a, b) by partition and life of its topic, with the holes and overlaps between them."""
+    rows = store.query_rows(
+        "SELECT topic, partition, incarnation, min(a), max(b),"
+        f" groupArrayIf({NAMED})((seen, a), hole > 0), groupArrayIf({NAMED})((a, least(seen, b)), again > 0),"
+        f" sum(hole), sum(again), toUnixTimestamp64Milli(minIf({written}, hole > 0 OR again > 0)), "
+        + ", ".join(f"sum({sql})" for sql in sums.values())
+        # the first range of all has nothing before it: its `seen` is 0, which no range ends at
+        + " FROM (SELECT *, if(seen = 0, 0, greatest(0, toInt64(a) - toInt64(seen))) AS hole,"
+        " if(seen = 0, 0, greatest(0, toInt64(least(seen, b)) - toInt64(a))) AS again FROM (SELECT *, max(b) OVER"
+        " (PARTITION BY topic, incarnation, partition ORDER BY a, b ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+        f" AS seen FROM ({ranges}))) GROUP BY topic, partition, incarnation ORDER BY topic, partition, min({written})",
+        bound,
+    )
+    found: list[C] = []
+    for topic, partition, life, start, end, gaps, overlaps, missing, repeated, since, *added in rows:
+        own: dict[str, Any] = {name: int(value) for name, value in zip(sums, added, strict=True)}
+        own |= {"gaps": _pairs(gaps), "overlaps": _pairs(overlaps), "missing": int(missing), "repeated": int(repeated)}
+        own["since_ms"] = int(since) if missing or repeated else None
+        found.append(of(str(topic), int(partition), str(life), int(start), int(end), **own))
+    return tuple(found)
+
+
+def _pairs(ranges: Iterable[Sequence[Any]]) -> tuple[tuple[int, int], ...]:
+    return tuple((int(a), int(b)) for a, b in ranges)
+
+
+def _blocks(store: Reader, database: str, bound: Mapping[str, Any]) -> tuple[BlockReport, ...]:
+    """Blocks of the rolled-up partitions. A gap in which a message was refused is none: what holds no rows leaves no block."""
+    chains = _chains(
+        store,
+        f"SELECT *, block_from AS a, block_to AS b FROM {table(database, 'blocks')} WHERE region = {{region:String}}"
+        f" AND topic IN {{topics:Array(String)}} AND {_since('inserted_at')}",
+        "inserted_at",
+        SUMS_OF_BLOCKS,
+        BlockReport,
+        bound,
+    )
+    if not any(one.missing for one in chains):
+        return chains
+    letters = refused_offsets(store, database, bound["region"])
+    found: list[BlockReport] = []
+    for one in chains:
+        of = [offset for topic, partition, offset in letters if (topic, partition) == (one.topic, one.partition)]
+        excused = [(a, b) for a, b in one.gaps if any(a <= offset < b for offset in of)]
+        gaps = tuple(gap for gap in one.gaps if gap not in excused)
+        missing = one.missing - sum(b - a for a, b in excused)
+        found.append(
+            replace(one, gaps=gaps, missing=missing, since_ms=one.since_ms if missing or one.repeated else None)
+        )
+    return tuple(found)
+
+
+def refused_offsets(store: Reader, database: str, region: str) -> list[tuple[str, int, int]]:
+    """Topic, partition and offset of messages of the rolled-up topics that a sink refused."""
+    topics = [topic.name(region) for topic in (ROLLUPS, DISTINCT)]
+    rows = store.query_rows(
+        f"SELECT DISTINCT topic, partition, offset FROM {table(database, 'dead')} WHERE region = {{region:String}}"
+        " AND topic IN {topics:Array(String)}",
+        {"region": region, "topics": topics},
+    )
+    return [(str(topic), int(partition), int(offset)) for topic, partition, offset in rows]
+
+
+def read_ends(store: Reader, database: str, region: str) -> dict[tuple[str, int], int]:
+    """One after the last offset that the store knows of each partition: by the ledger of raw ones, by blocks of others."""
+    ends: dict[tuple[str, int], int] = {}
+    newest: dict[tuple[str, int], datetime] = {}
+    for name, end, written in (("ledger", "offset_to", "committed_at"), ("blocks", "block_to", "inserted_at")):
+        for topic, partition, last, at in store.query_rows(
+            f"SELECT topic, partition, max({end}), max({written}) AS at FROM {table(database, name)}"
+            " WHERE region = {region:String} GROUP BY topic, partition, incarnation",
+            {"region": region},
+        ):
+            key = (str(topic), int(partition))
+            # of a topic that was made anew, the life that was written last
+            if key not in newest or newest[key] < at:
+                newest[key], ends[key] = at, int(last)
+    return ends
 
 
 def _tier_days(store: Reader, database: str, tier: str, bound: Mapping[str, Any]) -> dict[int, tuple[int, float]]:

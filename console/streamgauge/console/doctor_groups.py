@@ -104,7 +104,7 @@ class _Group:
             return
         if log is not None and log.start is not None and one.offset < log.start:
             then = (
-                "it goes on by itself, and the ledger counts the loss as offsets_lost"
+                "workers stop there; with STREAMGAUGE_GO_ON_AFTER_LOSS=true they go on, and the ledger counts offsets_lost"
                 if self.group.role == "worker"
                 else "the sink stops there; set the group's offset to go on without them"
             )

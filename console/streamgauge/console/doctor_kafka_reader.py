@@ -143,6 +143,21 @@ class KafkaReader:
             tuple(dict.fromkeys(self._unread)),
         )
 
+    def look(self) -> KafkaFacts:
+        """Logs and positions only. Raises BrokerUnavailable."""
+        in_process, brokers, topics = self._metadata()
+        keys = [(one.name, part.partition) for one in topics for part in one.partitions if part.leader >= 0]
+        logs, positions = self._logs(keys), self._positions(keys)
+        groups = [Group(name, role, None, None, (), tuple(positions[role])) for role, name in self._roles.items()]
+        return KafkaFacts(
+            self._address,
+            in_process,
+            len(brokers),
+            after=tuple(logs),
+            groups=tuple(self._with_unread(one, logs) for one in groups),
+            unread=tuple(dict.fromkeys(self._unread)),
+        )
+
     def _metadata(self) -> tuple[bool, list[int], list[TopicFacts]]:
         try:
             found = self._admin.list_topics(timeout=ANSWER_S)

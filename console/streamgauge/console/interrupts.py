@@ -1,4 +1,4 @@
-"""Interrupts: Ctrl-C that is raised only where the code is ready for it."""
+"""Interrupts: Ctrl-C, and SIGTERM, that are heard only where the code is ready for them."""
 
 from __future__ import annotations
 
@@ -40,3 +40,27 @@ def deferred_interrupt() -> Generator[Check]:
         yield check
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def ended_by_signal() -> Generator[threading.Event]:
+    """The yielded event is set by Ctrl-C and SIGTERM; a second one ends at once. Outside the main thread nothing sets it."""
+    ended = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield ended
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        ended.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

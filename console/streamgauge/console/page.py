@@ -19,8 +19,8 @@ from streamgauge.schemas.errors import InputError
 
 State = Callable[[], Mapping[str, Any]]
 """What the page shows beside the store's answers. All keys are optional: `mode` ("demo" or "dev"), `elapsed_s`, `run_s`,
-`accounts` (see `page_accounts.balance_json`), `addresses` (name to text), `shop` (a sentence), `incident`
-({"region", "from_s", "to_s"}, seconds of the run)."""
+`accounts` (see `page_accounts.balance_json`), `checked` (see `verify_text.watch_line`), `addresses` (name to text), `shop`
+(a sentence), `incident` ({"region", "from_s", "to_s"}, seconds of the run)."""
 
 GRACE_S = 0.5
 

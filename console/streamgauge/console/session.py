@@ -8,23 +8,31 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import orjson
 
+from streamgauge.console.doctor_kafka_reader import KafkaReader
 from streamgauge.console.embedded import Embedded
 from streamgauge.console.ledger_feed import LedgerFeed
 from streamgauge.console.page import Page, start_page
 from streamgauge.console.page_accounts import Accounts, Emission, balance_json, emission_of_stats, settle
 from streamgauge.console.page_lag import LagMeter, LagProbe
 from streamgauge.console.page_ledger import StoreCount, store_count, store_sql
+from streamgauge.console.verify_checks import Checks
+from streamgauge.console.verify_metrics import VerifyMetrics
+from streamgauge.console.verify_text import watch_line
+from streamgauge.processors.settings import ProcessorSettings
 from streamgauge.producers import Producer, producer_settings
 from streamgauge.schemas.events import contract_of
-from streamgauge.schemas.settings import Secret
-from streamgauge.sinks.store import Store, StoreAddress
+from streamgauge.schemas.settings import FOR_EVER, Secret, load
+from streamgauge.sinks.settings import SinkSettings
+from streamgauge.sinks.store import Store, StoreAddress, StoreError
 
 SETTLE_S = 20.0
 LOOK_S = 0.5
+VERIFY_S, VERIFY_WAIT_S = 10.0, 5.0
 
 
 @dataclass(slots=True)
@@ -47,6 +55,7 @@ class Session:
     _before: StoreCount = field(default_factory=StoreCount)
     _probe: Producer | None = None
     _meter: LagMeter | None = None
+    _checked: Mapping[str, object] | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(3, "streamgauge-query"))
@@ -74,6 +83,7 @@ class Session:
             asyncio.create_task(self.embedded.watch(ended, say)),
             asyncio.create_task(self._measure(self._meter, self._probe)),
             asyncio.create_task(self._look()),
+            asyncio.create_task(self._verify(self._store, VerifyMetrics(self._probe))),
         ]
 
     def producer_environ(self, service: str) -> dict[str, str]:
@@ -133,6 +143,24 @@ class Session:
                     self._arrived.set()
             await asyncio.sleep(LOOK_S)
 
+    async def _verify(self, store: Store, metrics: VerifyMetrics) -> None:
+        """The standing check of `streamgauge verify --every`, over everything that the store holds."""
+        of = {"region": self.embedded.region, "database": self.embedded.database}
+        settings = load(SinkSettings, {**of, **self.embedded.retention})
+        config = {"bootstrap.servers": self.embedded.brokers, "log_level": 0}
+        roles = {"worker": ProcessorSettings(region=self.embedded.region).group, "sink": settings.group}
+        reader = KafkaReader(config, self.embedded.brokers, self.embedded.region, roles)
+        checks = Checks(store, settings, FOR_EVER, reader.look)
+        since: datetime | None = None
+        while True:
+            await asyncio.sleep(VERIFY_S)
+            at = datetime.now(UTC)
+            with suppress(StoreError):  # the store is being started again
+                found = await asyncio.to_thread(checks.until_settled, VERIFY_WAIT_S, patience=1)
+                since = None if found.exact else since or at
+                metrics.set(found, at, since)
+                self._checked = watch_line(found, at, since)
+
     def state(self) -> Mapping[str, Any]:
         """What the page shows beside the store's answers."""
         shown: dict[str, Any] = {
@@ -144,6 +172,7 @@ class Session:
         shown["addresses"] = {"broker": self.embedded.brokers, "store": self.embedded.store_address}
         shown["accounts"] = balance_json(self.accounts) if self.accounts else None
         shown["incident"] = self.incident
+        shown["checked"] = self._checked
         return {key: value for key, value in shown.items() if value not in (None, "")}
 
     async def settle(self, within_s: float = SETTLE_S) -> Accounts:

@@ -17,6 +17,7 @@ from streamgauge.schemas.errors import BrokerUnavailable, InputError, Streamgaug
 from streamgauge.schemas.topics import TOPICS, Topic
 
 SAFE_REPLICATION = 3
+SAFE_IN_SYNC = 2
 CREATE_WITHIN_S = 30.0
 IN_PROCESS = "mockCluster"
 """How the cluster id of librdkafka's in-process broker begins."""
@@ -118,11 +119,19 @@ def wanted_partitions(topics: Sequence[Topic], overrides: Mapping[str, int]) -> 
     return counts | dict(overrides)
 
 
+def created_with(topic: Topic, copies: int) -> dict[str, str]:
+    """Settings of a topic that is made with so many copies: with three, no broker acknowledges anything alone.
+
+    Otherwise what was acknowledged could be lost with one disk; with fewer copies every lost broker would stop all writing.
+    """
+    return topic.config() | ({"min.insync.replicas": str(SAFE_IN_SYNC)} if copies >= SAFE_REPLICATION else {})
+
+
 def _create(
     admin: AdminClient, topics: Sequence[Topic], region: str, copies: int, counts: Mapping[str, int]
 ) -> set[str]:
     asked = [
-        NewTopic(topic.name(region), counts[topic.kind], replication_factor=copies, config=topic.config())
+        NewTopic(topic.name(region), counts[topic.kind], replication_factor=copies, config=created_with(topic, copies))
         for topic in topics
     ]
     answers = cast("dict[str, Future[None]]", admin.create_topics(asked, request_timeout=CREATE_WITHIN_S))  # pyright: ignore[reportUnknownMemberType]  # Future without its type

@@ -6,64 +6,68 @@ The ledger was written by the workers, the tables by the sinks; neither is compu
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from streamgauge.console.verify_live import LivePosition
 from streamgauge.schemas.settings import FOR_EVER
 from streamgauge.schemas.windows import DAY_MS, TIER_NAMES
 
-SUMMED = ("messages", "batches", "points", "refused", "sequence_gaps", "sequence_repeats", "short", "passed")
 ROUNDING = 1e-9
 """Sums of floats depend on their order by about this much of their magnitudes."""
+LOST, DOUBLED = 0, 1
+Certain = Mapping[tuple[int, int], tuple[int, int]]
+"""Points that are lost and doubled, by UTC day and index of the tier."""
+_NOTHING = ((0, 0),) * len(TIER_NAMES)
 SATURATED = 1e300
 """Sums near the end of what doubles hold stand there, and say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerRange:
-    """A transaction as the store's ledger has it."""
+class Chain:
+    """Ranges of offsets of one partition, in one life of its topic, that must meet. The first may start anywhere.
+
+    `gaps` and `overlaps` are ranges [start, end), the first of them; `missing` and `repeated` count the offsets of all.
+    `since_ms` is when the first range behind a gap, or over another, was written: Unix time, None where there is none.
+    """
 
     topic: str
     partition: int
+    incarnation: str
     start: int
     end: int
-    messages: int
-    batches: int
-    points: int
-    refused: int
-    incarnation: str = ""
-    sequence_gaps: int = 0
-    sequence_repeats: int = 0
-    passed: int = 0
-    """Offsets that retention had passed by before they could be read; the ledger says so itself."""
-
-    @property
-    def short(self) -> int:
-        """Offsets of the range for which nothing was added."""
-        return max(0, self.end - self.start - self.messages - self.passed)
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionReport:
-    """What the ledger says of one raw partition. `gaps` and `overlaps` are ranges of offsets [start, end);
-    `short` are offsets within transactions for which nothing was added, `passed` such that retention had deleted unread;
-    `sequence_gaps` are batches that producers numbered and that never came, `sequence_repeats` such that came again."""
-
-    topic: str
-    partition: int
-    start: int
-    end: int
-    messages: int
-    batches: int
-    points: int
-    refused: int
     gaps: tuple[tuple[int, int], ...] = ()
     overlaps: tuple[tuple[int, int], ...] = ()
+    missing: int = 0
+    repeated: int = 0
+    since_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionReport(Chain):
+    """What the ledger says of one raw partition: its transactions are the ranges.
+
+    `short` are offsets within transactions for which nothing was added, `passed` such that retention had deleted unread;
+    `sequence_gaps` are batches that producers numbered and that never came, `sequence_repeats` such that came again.
+    """
+
+    messages: int = 0
+    batches: int = 0
+    points: int = 0
+    refused: int = 0
     sequence_gaps: int = 0
     sequence_repeats: int = 0
     short: int = 0
     passed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockReport(Chain):
+    """What the store's blocks say of one rolled-up partition: its blocks are the ranges."""
+
+    blocks: int = 0
+    rows: int = 0
+    points: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +91,24 @@ class ValueReport:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The whole account. `lost` and `doubled` are the worst tier's, summed over days."""
+    """The whole account. `lost` and `doubled` are the worst tier's, summed over days.
+
+    `certain` says how much of what a tier lacks, or has too much, is not on its way; see `certain_of`. Without it, all.
+    """
 
     partitions: tuple[PartitionReport, ...]
     days: tuple[DayReport, ...]
     refused: Mapping[str, int] = field(default_factory=dict[str, int])
     values: tuple[ValueReport, ...] = ()
+    blocks: tuple[BlockReport, ...] = ()
+    live: tuple[LivePosition, ...] | None = None
+    """What Kafka's offsets say; None where it was not asked."""
+    certain: Certain | None = None
+
+    @property
+    def points(self) -> int:
+        """Points that the ledger knows."""
+        return sum(one.points for one in self.partitions)
 
     @property
     def missing(self) -> int:
@@ -101,52 +117,79 @@ class Verification:
 
     @property
     def lost(self) -> int:
-        """Points in the ledger that a tier does not have, and offsets without a transaction, or not added by theirs."""
-        return self._worst(1) + sum(one.short + sum(b - a for a, b in one.gaps) for one in self.partitions)
+        """Points in the ledger that a tier does not have, and raw offsets without a transaction, or not added by theirs."""
+        unaccounted = sum(one.unaccounted for one in self.live or () if one.raw)
+        return self._worst(LOST) + sum(one.missing + one.short for one in self.partitions) + unaccounted
 
     @property
     def doubled(self) -> int:
-        """Points in a tier that the ledger does not have, and offsets with two transactions."""
-        return self._worst(-1) + sum(b - a for one in self.partitions for a, b in one.overlaps)
+        """Points in a tier that the ledger does not have, and raw offsets with two transactions."""
+        return self._worst(DOUBLED) + sum(one.repeated for one in self.partitions)
+
+    @property
+    def misplaced(self) -> int:
+        """Offsets of the rolled-up topics that no block has, or more than one. What they held is lost or doubled above,
+        if the tiers still keep it."""
+        unaccounted = sum(one.unaccounted for one in self.live or () if not one.raw)
+        return sum(one.missing + one.repeated for one in self.blocks) + unaccounted
+
+    @property
+    def moving(self) -> int:
+        """Points by which the worst tier differs from the ledger now, and that may be on their way."""
+        differ = sum(
+            max((abs(pair[0] - pair[1]) for pair in day.tiers if pair is not None), default=0) for day in self.days
+        )
+        return max(0, differ - self._worst(LOST) - self._worst(DOUBLED))
+
+    @property
+    def since_ms(self) -> int | None:
+        """When the first range was written that does not meet the one before it; None where all do."""
+        known = [one.since_ms for one in (*self.partitions, *self.blocks) if one.since_ms is not None]
+        return min(known, default=None)
 
     @property
     def exact(self) -> bool:
-        """Nothing is lost, nothing is doubled, and values add up where points do."""
-        return not self.lost and not self.doubled and not self.values
+        """Nothing is lost, nothing is doubled, values add up where points do, and blocks meet."""
+        return not self.lost and not self.doubled and not self.values and not self.misplaced
 
-    def _worst(self, sign: int) -> int:
+    @property
+    def whole(self) -> bool:
+        """Exact, and nothing is on its way."""
+        return self.exact and not self.moving
+
+    def _worst(self, kind: int) -> int:
+        certain = certain_of(None, self.days, {}, True) if self.certain is None else self.certain
         found = [0] * len(TIER_NAMES)
-        for day in self.days:
-            for tier, pair in enumerate(day.tiers):
-                if pair is not None:
-                    found[tier] += max(0, sign * (pair[0] - pair[1]))
+        for (_, tier), amounts in certain.items():
+            found[tier] += amounts[kind]
         return max(found)
 
 
-def partition_reports(ranges: Iterable[LedgerRange]) -> tuple[PartitionReport, ...]:
-    """Ranges by partition and life of its topic, with the holes and overlaps between them. The first may start anywhere."""
-    grouped: dict[tuple[str, int, str], list[LedgerRange]] = defaultdict(list)
-    for one in ranges:
-        grouped[one.topic, one.partition, one.incarnation].append(one)
-    reports: list[PartitionReport] = []
-    for (topic, partition, _), found in sorted(grouped.items()):
-        found.sort(key=lambda one: one.start)
-        gaps: list[tuple[int, int]] = []
-        overlaps: list[tuple[int, int]] = []
-        reached = found[0].start
-        for one in found:
-            if one.start > reached:
-                gaps.append((reached, one.start))
-            elif one.start < reached:
-                overlaps.append((one.start, min(reached, one.end)))
-            reached = max(reached, one.end)
-        sums = {name: sum(getattr(one, name) for one in found) for name in SUMMED}
-        reports.append(
-            PartitionReport(
-                topic, partition, found[0].start, reached, gaps=tuple(gaps), overlaps=tuple(overlaps), **sums
-            )
-        )
-    return tuple(reports)
+def certain_of(
+    then: Sequence[DayReport] | None, now: Sequence[DayReport], known: Certain, settled: bool
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """Points that are surely lost and doubled, by (day, tier).
+
+    What was in the ledger `then` must be in a tier `now`, and what was in a tier must be in the ledger, if it has `settled`:
+    had the time to arrive. `then` is None where now is all there is. What was `known` before stays known as long as there
+    is such a difference.
+    """
+    earlier = None if then is None else {one.day: one.tiers for one in then}
+    found: dict[tuple[int, int], tuple[int, int]] = {}
+    for day in now:
+        before = day.tiers if earlier is None else earlier.get(day.day, _NOTHING)
+        for tier, pair in enumerate(day.tiers):
+            if pair is None:
+                continue
+            expected, held = pair
+            lost, doubled = known.get((day.day, tier), (0, 0))
+            if settled:
+                was_expected, was_held = before[tier] or pair
+                lost, doubled = max(lost, was_expected - held), max(doubled, was_held - expected)
+            both = min(lost, max(0, expected - held)), min(doubled, max(0, held - expected))
+            if any(both):
+                found[day.day, tier] = both
+    return found
 
 
 def day_reports(

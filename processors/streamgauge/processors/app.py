@@ -65,6 +65,7 @@ class Worker:
             sequence_policy=settings.sequence_policy(),
             state_partitions=counts[state],
             key_policy=settings.key_policy(),
+            go_on_after_loss=settings.go_on_after_loss or settings.embedded,
         )
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()

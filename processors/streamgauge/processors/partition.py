@@ -26,6 +26,7 @@ from streamgauge.processors.sequences import Findings, SequencePolicy, Sequences
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.processors.transactions import Committer
 from streamgauge.schemas.again import Again
+from streamgauge.schemas.decoding import INTEGER_LIMIT
 from streamgauge.schemas.errors import PositionLost
 from streamgauge.schemas.ledger import LedgerEntry
 from streamgauge.schemas.topics import LEDGER, STATE
@@ -73,6 +74,7 @@ class Surroundings:
     state_partitions: int = STATE.partitions
     snapshot_every: int = SNAPSHOT_EVERY
     key_policy: KeyPolicy = field(default_factory=KeyPolicy)
+    go_on_after_loss: bool = False
     accumulator: Callable[[Place, Tools, Sequences, RecentKeys], Accumulator] = Accumulator
     outputs: MakeOutputs = outputs
 
@@ -95,6 +97,7 @@ class Partition:
         self._position = Position(0)
         self._committed = 0
         self._since_ms = 0
+        self._share = 1.0
         self._behind = False
         self._sought_ms = 0
         self._asked_ms = 0
@@ -305,7 +308,7 @@ class Partition:
         if self._accumulator.messages == 1:
             self._since_ms = self._around.steady_ms()
         self._position.advance()
-        if self._around.commit_policy.full(self._accumulator.points, self._accumulator.size):
+        if self._around.commit_policy.full(self._accumulator.points, self._accumulator.size, self._share):
             await self.commit()
 
     def _hold(self, wanted: ContractKey) -> bool:
@@ -327,7 +330,10 @@ class Partition:
             log.warning("%s/%s cannot seek to offset %d: %r", *self._where(), position.next, error)
 
     async def _check_hole(self) -> None:
-        """A higher offset after the seek: usually buffered before it. If the log starts above, offsets are gone."""
+        """A higher offset after the seek: usually buffered before it. If the log starts above, offsets are gone.
+
+        Raises PositionLost then, unless the worker was told to go on.
+        """
         now = self._around.steady_ms()
         if now - self._asked_ms < 1_000:
             return
@@ -345,20 +351,40 @@ class Partition:
             if self._closed.is_set() or not self._ready.is_set() or start <= self._position.next:
                 return
             missing = start - self._position.next
+            if not self._around.go_on_after_loss:
+                await self._stop_before_hole(missing)
+                return
             log.error(
                 "%s/%s: %d messages from offset %d are lost: retention passed by unread data",
                 self.place.topic, self.place.partition, missing, self._position.next,
             )  # fmt: skip
             now = self._around.now_ms()
+            findings, state = self._memory.take(start, now // 1000)
             entry = LedgerEntry(
                 self.place.region, self.place.topic, self.place.partition, self._position.next, start, 0, 0, {}, now,
                 refused={OFFSETS_LOST: missing}, incarnation=self._life,
+                sequence_gaps=min(findings.missing, INTEGER_LIMIT - 1), sequence_repeats=findings.repeats,
             )  # fmt: skip
-            hole = outputs_of_hole(entry)
-            await self._commit_or_reopen([hole], start)
+            await self._commit_or_reopen([outputs_of_hole(entry), *state], start)
             if self._committed == start:
                 self._position = Position(start)
                 await self._seek_back()
+
+    async def _stop_before_hole(self, missing: int) -> None:
+        """Raises PositionLost, unless another owner has committed what is behind the hole."""
+        try:
+            now = await self._around.broker.committed(*self._where())
+        except Exception as error:
+            log.warning("%s/%s: what is committed is not known: %r", *self._where(), error)
+            return
+        if now.offset > self._position.next:
+            await self._reopen()
+            return
+        raise PositionLost(
+            f"{missing} messages of {self.place.topic}/{self.place.partition} from offset {self._position.next} on are gone: "
+            "the topic's retention has passed by them before they were read. To go on behind them, start workers with "
+            "STREAMGAUGE_GO_ON_AFTER_LOSS=true: the ledger and `streamgauge verify` then count them as lost"
+        )
 
     async def tick(self) -> None:
         """Commit if it is due; once a second ask again for a message that waits for its contract or does not come."""
@@ -409,8 +435,11 @@ class Partition:
             raise
         except Exception as error:
             log.warning("%s/%s: commit of offset %d failed, starting over: %r", *self._where(), end, error)
+            if isinstance(error, TimeoutError):
+                self._share = self._around.commit_policy.after_timeout(self._share)
             await self._reopen()
         else:
+            self._share = self._around.commit_policy.after_commit(self._share)
             self._committed = end
             self._keys.settle(end)
 

@@ -64,9 +64,19 @@ class CommitPolicy:
     max_points: int = 250_000
     max_bytes: int = 64 << 20
 
-    def full(self, points: int, size: int) -> bool:
-        """More must not be added before a commit: memory is bounded by this."""
-        return points >= self.max_points or size >= self.max_bytes
+    least_share: float = 1 / 64
+
+    def full(self, points: int, size: int, share: float = 1.0) -> bool:
+        """More must not be added before a commit: memory is bounded by this, and by a share of it what a transaction holds."""
+        return points >= self.max_points * share or size >= self.max_bytes * share
+
+    def after_timeout(self, share: float) -> float:
+        """The share after a transaction that the broker did not take in time: as large a one would not get through either."""
+        return max(self.least_share, share / 2)
+
+    def after_commit(self, share: float) -> float:
+        """The share after one that it took: slowly back to the whole."""
+        return min(1.0, share + 1 / 32)
 
     def due(self, messages: int, since_ms: int, now_ms: int) -> bool:
         """There is something to commit, and it has waited long enough."""

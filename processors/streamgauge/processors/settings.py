@@ -37,6 +37,9 @@ class ProcessorSettings:
     pseudonym_key: Secret = setting(NO_SECRET, "root key of pseudonyms: 16 to 64 random bytes, hexadecimal", Secret)
     embedded: bool = setting(False, "in-process broker: no transactions, at least once", flag)
     incarnation: str = setting("", "life of the topics, where the broker gives them no id", life)
+    go_on_after_loss: bool = setting(
+        False, "count messages as lost that retention has deleted unread, and go on; else stop with advice", flag
+    )
     kafka: tuple[tuple[str, str], ...] = setting((), "further librdkafka settings, name=value", pairs)
     kafka_password: Secret = setting(NO_SECRET, "SASL password of Kafka", Secret)
     commit_interval: int = setting(1_000, "time between commits of a partition", duration_ms)

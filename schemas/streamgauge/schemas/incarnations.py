@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from base64 import b64encode
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol, cast
 
@@ -45,8 +45,16 @@ class Incarnations:
     `advice` is what a reader is told whose topic was made anew. `now` may be called from several threads.
     """
 
-    def __init__(self, config: Mapping[str, Any], topics: Collection[str], fixed: str = "", advice: str = "") -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        topics: Collection[str],
+        fixed: str = "",
+        advice: str = "",
+        connect: Callable[[dict[str, Any]], AdminClient] = AdminClient,
+    ) -> None:
         self._config = dict(config)
+        self._connect = connect
         self._topics = list(topics)
         self._fixed = fixed
         self._advice = advice
@@ -85,12 +93,28 @@ class Incarnations:
         """The lives of some topics as the brokers say at this moment. Raises KafkaException when nobody says."""
         if self._fixed:
             return dict.fromkeys(topics, self._fixed)
+        admin = self._client()
+        try:
+            futures = cast(
+                "dict[str, Future[Any]]",
+                admin.describe_topics(TopicCollection(list(topics)), request_timeout=within_s),
+            )
+            return {name: id_text(future.result(within_s + 5).topic_id) for name, future in futures.items()}
+        except (KafkaException, TimeoutError) as error:
+            self._forget(admin)
+            if isinstance(error, TimeoutError):
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error
+            raise
+
+    def _client(self) -> AdminClient:
         with self._making:  # of two clients the one that is dropped would end look-ups that are under way
             if self._admin is None:  # not `or`: a client counts as false while nothing waits in it
-                self._admin = AdminClient(self._config)
-            admin = self._admin
-        futures = cast(
-            "dict[str, Future[Any]]",
-            admin.describe_topics(TopicCollection(list(topics)), request_timeout=within_s),
-        )
-        return {name: id_text(future.result(within_s + 5).topic_id) for name, future in futures.items()}
+                self._admin = self._connect(self._config)
+            return self._admin
+
+    def _forget(self, admin: AdminClient) -> None:
+        """It asks one node of the cluster, and goes on asking that one for minutes when it has died (seen with librdkafka
+        2.16): the next client learns anew who is there."""
+        with self._making:
+            if self._admin is admin:
+                self._admin = None

@@ -73,8 +73,9 @@ class Sink:
         self._failure: Exception | None = None
         self._stop = threading.Event()
         self._feed = ContractFeed(settings.librdkafka(), settings.region, load_contracts(settings.contracts))
-        self._catalog = Catalog(self.store, self._feed.current)
         self._threads = Threads(settings.parallel_inserts, "streamgauge-insert")
+        self._views = Threads(1, "streamgauge-views")
+        self._catalog = Catalog(self.store, self._feed.current, later=self._views.submit)
         self._driver = Driver(
             settings.block_policy(),
             self.writer().prepare,
@@ -138,6 +139,7 @@ class Sink:
         finally:
             self._driver.forget(self._driver.owned())
             self._threads.close()
+            self._views.close()
             self._feed.close()
             self._consumer.close()
         if self._failure is not None:

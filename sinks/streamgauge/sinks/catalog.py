@@ -6,7 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
+from typing import Protocol
 
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract
@@ -21,10 +24,27 @@ log = logging.getLogger("streamgauge.sinks")
 Contracts = Mapping[tuple[str, int], Contract]
 
 
+class Later(Protocol):
+    """Has work done by a thread that nothing else waits for, one piece after the other."""
+
+    def __call__(self, work: Callable[[], None], /) -> Future[None]:
+        """Done when the work is."""
+        ...
+
+
+def at_once(work: Callable[[], None]) -> Future[None]:
+    """Does it before it returns."""
+    done: Future[None] = Future()
+    work()
+    done.set_result(None)
+    return done
+
+
 class Catalog:
     """Knows at most `capacity` series by id; beyond, it starts anew, which repeats some harmless inserts. Thread-safe.
 
-    Views that cannot be made are tried again every `retry_s` seconds; points do not wait for them.
+    Views are made by `later`. Points wait for them `patience_s` at most: a store under load takes a second a view (measured:
+    34 s for twelve). Views that cannot be made are tried again every `retry_s` seconds.
     """
 
     def __init__(
@@ -34,27 +54,36 @@ class Catalog:
         capacity: int = 2_000_000,
         retry_s: float = 30.0,
         monotonic: Callable[[], float] = time.monotonic,
+        later: Later = at_once,
+        patience_s: float = 1.0,
     ) -> None:
         self._store = store
         self._contracts = contracts
         self._capacity = capacity
         self._retry_s = retry_s
         self._monotonic = monotonic
+        self._later = later
+        self._patience_s = patience_s
         self._series: set[int] = set()
         self._metrics: dict[str, RollupMetric] = {}
         self._loaded = False
         self._viewed: tuple[list[MetricHead], Contracts] | None = None
         self._try_again_at = 0.0
         self._lock = threading.Lock()
+        self._viewing = threading.Lock()
 
     def load(self) -> None:
         """Learn the metrics that the store has, and make the views of everything declared. Says what fails, never raises."""
-        with self._lock:
-            self._view()
+        try:
+            with self._lock:
+                self._load()
+        except StoreError as error:
+            self._say(error_text(error))
+        self._view()
 
     def refresh(self) -> None:
         """Make views for contracts that came since. Says what fails, never raises."""
-        self.load()
+        self._view()
 
     def add_series(self, labels: Mapping[int, SeriesLabels]) -> None:
         """Write those that are not known. Errors are the store's; then they stay unknown."""
@@ -69,32 +98,40 @@ class Catalog:
             self._series.update(one.series_id for one in fresh)
 
     def add_metrics(self, metrics: Mapping[str, RollupMetric]) -> None:
-        """Write those that are not known or say more, and make their views. Errors of writing are the store's."""
+        """Write those that are not known or say more, and have their views made. Errors of writing are the store's."""
         with self._lock:
             found = {name: _united(self._metrics.get(name), one) for name, one in metrics.items()}
             if fresh := [one for name, one in found.items() if self._metrics.get(name) != one]:
                 self._store.insert_metrics(fresh)
                 self._metrics |= {one.name: one for one in fresh}
-            if fresh or self._try_again_at:
-                self._view(bool(fresh))
+            due = bool(fresh) or 0 < self._try_again_at <= self._monotonic()
+        if due:
+            self._view()
 
-    def _view(self, now: bool = True) -> None:
-        if not now and self._monotonic() < self._try_again_at:
-            return
+    def _view(self) -> None:
+        """Have it done, and wait a little: mostly whoever sees points has a view of them too."""
+        with suppress(TimeoutError):
+            self._later(self._make_views).result(self._patience_s)
+
+    def _make_views(self) -> None:
         try:
-            self._load()
-            contracts, heads = self._contracts(), _heads(self._metrics)
-            if self._viewed != (heads, contracts):
-                done = ensure_views(self._store, self._store.address.database, heads, contracts.values())
-                self._viewed = (heads, contracts)
-                if done:
-                    log.info("%d views made or replaced", len(done))
-            self._try_again_at = 0.0
+            with self._viewing:
+                with self._lock:
+                    self._load()
+                    contracts, heads = self._contracts(), _heads(self._metrics)
+                if self._viewed != (heads, contracts):
+                    done = ensure_views(self._store, self._store.address.database, heads, contracts.values())
+                    self._viewed = (heads, contracts)
+                    if done:
+                        log.info("%d views made or replaced", len(done))
+                self._try_again_at = 0.0
         except (StoreSchemaError, StoreError) as error:
             # points must not wait for a view: they stay readable in the tables and in the views of all points
-            text = str(error) if isinstance(error, StoreSchemaError) else error_text(error)
-            log.error("views are not up to date, trying again: %s", text)
-            self._try_again_at = self._monotonic() + self._retry_s
+            self._say(str(error) if isinstance(error, StoreSchemaError) else error_text(error))
+
+    def _say(self, what: str) -> None:
+        log.error("views are not up to date, trying again: %s", what)
+        self._try_again_at = self._monotonic() + self._retry_s
 
     def _load(self) -> None:
         if self._loaded:

@@ -174,7 +174,7 @@ class Owner:
         around = Surroundings(
             life.broker, TOOLS, dict, self.seek, life.clock, life.clock,
             CommitPolicy(max_points=life.dice.choice([2, 1_000])),
-            retry_s=0, snapshot_every=2, accumulator=Numbers, outputs=numbers_out,
+            retry_s=0, go_on_after_loss=True, snapshot_every=2, accumulator=Numbers, outputs=numbers_out,
         )  # fmt: skip
         self.partition = life.partition(PLACE, life.committer(life.store, life.at), around)
         life.start(self.partition.open())

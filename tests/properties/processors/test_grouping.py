@@ -27,7 +27,7 @@ def columns(draw: st.DrawFn) -> list[tuple[np.ndarray, int]]:
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(columns(), st.sampled_from([16, 1 << 20, 1 << 46]))
 def test_equal_rows_and_only_they_have_equal_keys_that_stay_small(
     given: list[tuple[np.ndarray, int]], limit: int
@@ -40,14 +40,14 @@ def test_equal_rows_and_only_they_have_equal_keys_that_stay_small(
     assert [column.tolist() for column in space.columns(keys)] == [codes.tolist() for codes, _ in given]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.integers(0, 5), min_size=1))
 def test_runs_are_counted(given: list[int]) -> None:
     keys, counts = counted(np.array(given))
     assert dict(zip(keys.tolist(), counts.tolist(), strict=True)) == {key: given.count(key) for key in set(given)}
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 @example([0.0, -0.0, 5e-324, -5e-324, 1.7976931348623157e308, 2.0**512, 2.0**-512, 2.0**513])
 def test_buckets_of_an_array_are_those_of_its_values(given: list[float]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgauge.processors.keys import SLOT_BYTES, KeyPolicy, KeyTable, RecentKeys
@@ -45,7 +45,6 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(steps)
 def test_a_table_knows_what_a_dictionary_knows(steps: list[tuple[list[int], int, str]]) -> None:
     keys, model, now, under_way = RecentKeys(KeyTable(KeyPolicy(HORIZON))), Model(), 1_000, False
@@ -69,7 +68,6 @@ def test_a_table_knows_what_a_dictionary_knows(steps: list[tuple[list[int], int,
             under_way = False
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 400), st.integers(0, 3)), max_size=40), st.integers(64, 700))
 def test_a_full_table_forgets_only_the_oldest_and_says_how_many(batches: list[tuple[int, int]], slots: int) -> None:
     table = KeyTable(KeyPolicy(10**6, slots * SLOT_BYTES))

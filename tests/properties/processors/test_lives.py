@@ -89,11 +89,11 @@ def test_without_the_guard_of_the_position_messages_are_added_out_of_turn() -> N
 class HalfATransaction(FakeCommitter):
     """The offset is committed even where the outputs are not."""
 
-    async def commit(self, outputs: Sequence[Output], end: int) -> None:
+    async def commit(self, outputs: Sequence[Output], end: int, life: str = "") -> None:
         """See Committer."""
         self._check()
         self.store.offset = end
-        await super().commit(outputs, end)
+        await super().commit(outputs, end, life)
 
 
 class WithoutTransactions(Life):

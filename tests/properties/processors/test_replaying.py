@@ -70,7 +70,7 @@ points = samples().map(lambda one: replace(one, count=max(1, one.count)))
 batches_of_all_kinds = st.lists(st.one_of(batches, st.lists(points, min_size=1, max_size=6)), min_size=1, max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(batches_of_all_kinds, st.data())
 def test_replaying_every_letter_adds_just_what_was_missing(
     sent: list[Batch | list[Sample]], data: st.DataObject

@@ -176,7 +176,7 @@ several = st.lists(batches, min_size=1, max_size=5)
 cutting = st.sets(st.integers(0, 4), max_size=3)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(several, cutting)
 def test_events_add_up_to_what_plain_counting_gives(given: list[Batch], cuts: set[int]) -> None:
     totals, expected = transactions([one.message() for one in given], cuts), count(given)
@@ -186,7 +186,7 @@ def test_events_add_up_to_what_plain_counting_gives(given: list[Batch], cuts: se
     assert totals.points == expected.points
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(several, cutting, st.randoms(use_true_random=False))
 def test_the_order_of_batches_never_changes_a_rollup(given: list[Batch], cuts: set[int], source: Any) -> None:
     shuffled = list(given)
@@ -197,7 +197,7 @@ def test_the_order_of_batches_never_changes_a_rollup(given: list[Batch], cuts: s
     assert one.refused == other.refused
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(several)
 def test_points_by_day_and_tier_are_those_of_the_rows(given: list[Batch]) -> None:
     totals = transactions([one.message() for one in given], set())
@@ -215,7 +215,7 @@ def test_points_by_day_and_tier_are_those_of_the_rows(given: list[Batch]) -> Non
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(several, st.integers(300, 3_000), st.integers(1, 3))
 def test_however_small_the_messages_nothing_is_lost(given: list[Batch], size: int, parts: int) -> None:
     messages = [one.message() for one in given]
@@ -290,7 +290,7 @@ def without_last_of_counters(totals: Mapping[CellKey, Cell]) -> dict[CellKey, Ce
     }
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(metric_batches, cutting, st.randoms(use_true_random=False))
 def test_metrics_add_up_and_the_latest_value_wins_in_any_order(
     given: MetricBatches, cuts: set[int], source: Any
@@ -303,7 +303,7 @@ def test_metrics_add_up_and_the_latest_value_wins_in_any_order(
     assert totals.points == expected.points
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200), st.integers(0, 3))
 def test_any_bytes_are_accounted_for_and_take_nothing_down(value: bytes, garbage: int) -> None:
     good = events([{"time": NOW, "country": "AU", "amount": 2.0}])

@@ -119,6 +119,7 @@ class Owner:
             CommitPolicy(max_points=world.random.choice([3, 10, 1_000])),
             OutputPolicy(rollup_partitions=1, distinct_partitions=1),
             retry_s=0,
+            go_on_after_loss=True,
         )
         self.partition = Partition(PLACE, FakeCommitter(world.store, world.at), around)
         self.tasks: list[asyncio.Task[None]] = [
@@ -202,7 +203,7 @@ def check(world: World) -> None:
     assert counted == dict.fromkeys(expected, 1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 1 << 48))
 def test_every_message_is_committed_exactly_once_whatever_happens(seed: int) -> None:
     world = play(seed, retention=False)
@@ -211,13 +212,13 @@ def test_every_message_is_committed_exactly_once_whatever_happens(seed: int) -> 
     assert OFFSETS_LOST not in world.store.totals().refused
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.integers(0, 1 << 48))
 def test_what_retention_deletes_unread_is_recorded_and_the_rest_committed_exactly_once(seed: int) -> None:
     check(play(seed, retention=True))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 1 << 48))
 def test_every_idempotency_key_counts_exactly_once_whatever_happens(seed: int) -> None:
     world = play(seed, retention=False, log=KEYED)

@@ -36,14 +36,14 @@ texts = st.one_of(
 separators = st.sampled_from([" ", ",", ";", "=", "(", ")", '"', "<", ">", "|", "\n", "?", "&"])
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=1_500)
 @given(texts)
 def test_scrubbing_twice_is_scrubbing_once(text: str) -> None:
     clean, _ = scrub_text(text)
     assert scrub_text(clean) == (clean, ())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     texts,
     separators,
@@ -53,7 +53,7 @@ def test_a_planted_address_of_mail_never_survives(text: str, separator: str, add
     assert address not in scrub_text(f"{text}{separator}{address}{separator}{text}")[0]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(texts, separators, st.integers(0, 10**14 - 1), st.sampled_from(["", " ", "-"]))
 def test_a_planted_card_never_survives(text: str, separator: str, number: int, between: str) -> None:
     body = f"4{number:014d}"
@@ -63,7 +63,7 @@ def test_a_planted_card_never_survives(text: str, separator: str, number: int, b
     assert card not in scrub_text(f"{text}|{separator}{card}{separator}|{text}")[0]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(separators, st.ip_addresses())
 def test_a_planted_address_of_a_machine_never_survives(separator: str, address: IPv4Address | IPv6Address) -> None:
     nobody = address.is_loopback or (
@@ -75,7 +75,7 @@ def test_a_planted_address_of_a_machine_never_survives(separator: str, address: 
     assert nobody or (str(address) not in clean and rules == ("ip",))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 4_096), st.text(max_size=3))
 def test_what_comes_out_is_never_longer_than_what_may_be_searched(repeat: int, unit: str) -> None:
     clean, _ = scrub_text(unit * repeat)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgauge.processors.accumulator import Place
@@ -51,7 +51,6 @@ def test_what_came_what_is_missing_and_what_is_waited_for_add_up(steps: list[tup
         assert len(one.holes) <= 3
 
 
-@settings(deadline=None)
 @given(arrivals, arrivals, st.sets(st.integers(0, 60)), st.integers(1, 4))
 def test_a_new_owner_knows_what_was_committed_and_nothing_else(
     committed: list[tuple[str, int]], dropped: list[tuple[str, int]], commits: set[int], snapshot_every: int

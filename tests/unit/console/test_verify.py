@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from streamgauge.console.commands_verify import watch_line, watch_text
+from streamgauge.console.doctor_facts import Group, KafkaFacts, Log, Position
 from streamgauge.console.verify import (
-    LedgerRange,
+    BlockReport,
+    Certain,
+    DayReport,
     PartitionReport,
     Verification,
+    certain_of,
     day_reports,
-    partition_reports,
     value_reports,
 )
+from streamgauge.console.verify_checks import Look, judge
+from streamgauge.console.verify_live import arrived, live_positions
+from streamgauge.console.verify_text import watch_line, watch_text
 from streamgauge.schemas.settings import FOR_EVER
 from streamgauge.schemas.windows import DAY_MS
 
@@ -21,26 +27,23 @@ DAY = 20_000
 NOW = DAY * DAY_MS + 1
 
 
-def entry(start: int, end: int, partition: int = 0, incarnation: str = "") -> LedgerRange:
-    return LedgerRange("raw", partition, start, end, end - start, end - start, 10, 1, incarnation)
+RAW, ROLLUPS, LEDGER = "sg.eu.events.v1", "sg.eu.rollups.v1", "sg.eu.ledger.v1"
 
 
-def test_ranges_that_meet_have_no_gap_whatever_their_order() -> None:
-    (report,) = partition_reports([entry(5, 9), entry(0, 5), entry(9, 12)])
-    assert report == PartitionReport("raw", 0, 0, 12, 12, 12, 30, 3)
+def partition(missing: int = 0, repeated: int = 0, short: int = 0, sequence_gaps: int = 0) -> PartitionReport:
+    return PartitionReport(
+        RAW, 0, "life", 0, 12, missing=missing, repeated=repeated, points=30, short=short, sequence_gaps=sequence_gaps
+    )
 
 
-def test_missing_and_repeated_offsets_are_named_and_counted() -> None:
-    reports = partition_reports([entry(0, 5), entry(7, 9), entry(8, 10), entry(3, 4, partition=1)])
-    assert (reports[0].gaps, reports[0].overlaps) == (((5, 7),), ((8, 9),))
-    assert (reports[1].gaps, reports[1].overlaps) == ((), ())
-    found = Verification(reports, ())
-    assert (found.lost, found.doubled, found.exact) == (2, 1, False)
+def test_offsets_without_a_transaction_and_such_with_two_are_lost_and_doubled() -> None:
+    found = Verification((partition(missing=2, repeated=1), partition(short=3)), ())
+    assert (found.lost, found.doubled, found.exact) == (5, 1, False)
 
 
-def test_a_topic_that_was_made_anew_does_not_overlap_with_its_earlier_life() -> None:
-    reports = partition_reports([entry(0, 5, incarnation="a"), entry(0, 3, incarnation="b")])
-    assert [(one.start, one.end, one.overlaps) for one in reports] == [(0, 5, ()), (0, 3, ())]
+def test_offsets_without_a_block_and_such_with_two_are_wrong_but_are_no_points() -> None:
+    found = Verification((), (), blocks=(BlockReport(ROLLUPS, 0, "life", 0, 9, missing=2, repeated=1, since_ms=5),))
+    assert (found.lost, found.doubled, found.misplaced, found.exact, found.since_ms) == (0, 0, 3, False, 5)
 
 
 def test_points_are_expected_in_their_entry_tier_and_every_coarser_one() -> None:
@@ -97,27 +100,118 @@ def test_values_are_not_compared_where_an_entry_does_not_say_or_a_tier_has_expir
     assert [one.tier for one in found] == ["1d"]
 
 
-def test_batches_that_never_came_and_repeats_are_summed() -> None:
-    first = LedgerRange("raw", 0, 0, 5, 5, 5, 10, 0, "", 2, 1)
-    second = LedgerRange("raw", 0, 5, 9, 4, 4, 10, 0, "", 1, 0)
-    reports = partition_reports([first, second])
-    assert (reports[0].sequence_gaps, reports[0].sequence_repeats) == (3, 1)
-    assert Verification(reports, ()).missing == 3
+def test_batches_that_never_came_are_summed() -> None:
+    assert Verification((partition(sequence_gaps=2), partition(sequence_gaps=1)), ()).missing == 3
 
 
 def test_a_watch_says_since_when_something_is_wrong() -> None:
     at = datetime(2026, 11, 22, 12, 0, 5, tzinfo=UTC)
-    wrong = Verification(partition_reports([entry(0, 5), entry(7, 9)]), (), {"too_old": 3})
+    wrong = Verification((partition(missing=2),), (), {"too_old": 3})
     line = watch_line(wrong, at, at)
     assert (line["exact"], line["lost"], line["refused"], line["since"]) == (False, 2, 3, "2026-11-22T12:00:05+00:00")
-    assert "not exact since 2026-11-22T12:00:05+00:00   points 20   lost 2" in watch_text(line)
-    fine = watch_line(Verification(partition_reports([entry(0, 5)]), ()), at, None)
+    assert "not exact since 2026-11-22T12:00:05+00:00   points 30   lost 2" in watch_text(line)
+    fine = watch_line(Verification((partition(),), ()), at, None)
     assert (fine["exact"], fine["since"]) == (True, None)
-    assert "exact   points 10" in watch_text(fine)
+    assert "exact   points 30" in watch_text(fine)
 
 
-def test_offsets_for_which_nothing_was_added_are_lost_unless_retention_took_them() -> None:
-    entries = [LedgerRange("raw", 0, 0, 9, 7, 7, 10, 0), LedgerRange("raw", 0, 9, 19, 0, 0, 0, 10, passed=10)]
-    (report,) = partition_reports(entries)
-    assert (report.short, report.passed) == (2, 10)
-    assert (Verification((report,), ()).lost, Verification((report,), ()).exact) == (2, False)
+def day(expected: int, found: int) -> DayReport:
+    return DayReport(DAY, expected, ((expected, found),) * 4)
+
+
+def flowing(then: DayReport | None, now: DayReport, known: Certain | None = None, settled: bool = True) -> Verification:
+    """The account of a day by two looks."""
+    before = () if then is None else (then,)
+    return Verification((), (now,), certain=certain_of(before, (now,), known or {}, settled))
+
+
+def test_while_points_flow_only_what_was_there_before_can_be_missing() -> None:
+    assert Verification((), (day(250, 247),)).lost == 3
+    found = flowing(day(100, 98), day(250, 247))
+    assert (found.lost, found.doubled, found.moving) == (0, 0, 3)
+    found = flowing(day(249, 200), day(250, 247))
+    assert (found.lost, found.moving) == (2, 1)
+
+
+def test_what_was_in_a_tier_before_must_be_in_the_ledger_now() -> None:
+    found = flowing(day(200, 255), day(250, 260))
+    assert (found.lost, found.doubled, found.moving) == (0, 5, 5)
+    new_day = flowing(None, day(5, 9))
+    assert (new_day.doubled, new_day.moving) == (0, 4)
+
+
+def test_nothing_is_lost_that_sinks_have_still_to_read() -> None:
+    found = flowing(day(250, 10), day(250, 10), settled=False)
+    assert (found.lost, found.moving, found.exact, found.whole) == (0, 240, True, False)
+
+
+def test_what_was_known_to_be_lost_stays_lost_while_new_points_hide_it_and_is_forgotten_once_it_is_there() -> None:
+    known = flowing(day(100, 80), day(100, 80)).certain
+    assert known is not None
+    hidden = flowing(day(100, 80), day(250, 230), known)
+    assert (hidden.lost, hidden.moving) == (20, 0)
+    assert flowing(day(100, 80), day(250, 230), known, settled=False).lost == 20
+    healed = flowing(day(100, 80), day(250, 248), known)
+    assert (healed.lost, healed.moving) == (2, 0)
+    assert flowing(day(100, 80), day(250, 250), known).whole
+
+
+def kafka(worker: int | None, sink: int, ledger: int, unread: bool = True) -> KafkaFacts:
+    """Logs that end at 100, and where groups are in them."""
+    logs = tuple(Log(topic, 0, 0, 100, 100) for topic in (RAW, ROLLUPS, LEDGER))
+    read = Group("w", "worker", None, None, (), (Position(RAW, 0, worker),))
+    places = (Position(ROLLUPS, 0, sink, "", unread), Position(LEDGER, 0, ledger, "", unread))
+    return KafkaFacts("", False, 1, after=logs, groups=(read, Group("s", "sink", None, None, (), places)))
+
+
+def test_what_sinks_have_read_to_the_end_that_was_has_arrived() -> None:
+    before = kafka(9, 0, 0)
+    assert arrived(before, kafka(9, 100, 120), [ROLLUPS, LEDGER])
+    assert not arrived(before, kafka(9, 99, 120), [ROLLUPS, LEDGER])
+    assert arrived(before, kafka(9, 99, 120), [LEDGER])
+    assert arrived(before, kafka(9, 99, 98, unread=False), [ROLLUPS, LEDGER]), "only control records are left"
+
+
+def test_an_untouched_topic_has_arrived_and_one_that_nobody_read_has_not() -> None:
+    empty = KafkaFacts("", False, 1, after=(Log(ROLLUPS, 0, 7, 7, 7),))
+    assert arrived(empty, empty, [ROLLUPS])
+    assert not arrived(kafka(9, 0, 0), empty, [ROLLUPS])
+
+
+def test_offsets_that_were_committed_and_that_the_store_does_not_know_are_unaccounted() -> None:
+    ends = {(RAW, 0): 80, (ROLLUPS, 0): 90}
+    raw, rolled = live_positions(kafka(90, 95, 100), ends, True, [ROLLUPS])
+    assert (raw.raw, raw.committed, raw.accounted, raw.unaccounted) == (True, 90, 80, 10)
+    assert (rolled.raw, rolled.committed, rolled.accounted, rolled.unaccounted) == (False, 95, 90, 5)
+    found = Verification((), (), live=(raw, rolled))
+    assert (found.lost, found.misplaced, found.exact) == (10, 5, False)
+
+
+def test_nothing_is_unaccounted_while_the_ledger_is_on_its_way_or_where_messages_were_refused() -> None:
+    ends = {(RAW, 0): 80, (ROLLUPS, 0): 90}
+    raw, rolled = live_positions(kafka(90, 95, 100), ends, False, [ROLLUPS], [(ROLLUPS, 0, 93)])
+    assert (raw.unaccounted, rolled.unaccounted) == (0, 0)
+    (_, rolled) = live_positions(kafka(90, 95, 100), ends, True, [ROLLUPS], [(ROLLUPS, 0, 50), (ROLLUPS, 1, 93)])
+    assert rolled.unaccounted == 5
+
+
+def test_a_store_that_knows_more_than_was_committed_is_ahead_not_wrong() -> None:
+    raw, rolled = live_positions(kafka(90, 95, 100), {(RAW, 0): 91, (ROLLUPS, 0): 96}, True, [ROLLUPS])
+    assert (raw.unaccounted, rolled.unaccounted) == (0, 0)
+    (rolled,) = live_positions(kafka(None, 95, 100), {(ROLLUPS, 0): 95}, True, [ROLLUPS])
+    assert rolled.unaccounted == 0
+
+
+def test_two_looks_without_kafka_are_certain_only_when_nothing_moves() -> None:
+    wrong = Look(Verification((), (day(10, 7),)), {})
+    assert judge(wrong, wrong, False, "eu").lost == 0
+    assert judge(wrong, wrong, True, "eu").lost == 3
+
+
+def test_two_looks_with_kafka_are_certain_once_what_was_there_has_arrived() -> None:
+    ends = {(RAW, 0): 90, (ROLLUPS, 0): 100}
+    then = Look(Verification((), (day(10, 7),)), ends, kafka(90, 95, 95), kafka(90, 95, 95))
+    late = Look(Verification((), (day(10, 7),)), ends, kafka(90, 99, 100), kafka(90, 99, 100))
+    there = replace(late, before=kafka(90, 100, 100))
+    assert (judge(then, late, True, "eu").lost, judge(then, late, True, "eu").moving) == (0, 3)
+    assert judge(then, there, False, "eu").lost == 3

@@ -30,7 +30,9 @@ class Bench:
     contracts: Contracts = field(default_factory=lambda: CONTRACTS)
     commit_policy: CommitPolicy = field(default_factory=CommitPolicy)
     key_policy: KeyPolicy = field(default_factory=KeyPolicy)
+    go_on_after_loss: bool = False
     faults: dict[str, int] = field(default_factory=dict[str, int])
+    fault: type[Exception] = ConnectionError
     gates: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
     reached: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
     seeks: list[int] = field(default_factory=list[int])
@@ -53,6 +55,7 @@ class Bench:
             contract_wait_ms=120_000,
             retry_s=0,
             key_policy=self.key_policy,
+            go_on_after_loss=self.go_on_after_loss,
         )
         return Partition(PLACE, FakeCommitter(self.store, self.at), around)
 
@@ -68,7 +71,7 @@ class Bench:
             await self.gates[step].wait()
         if self.faults.get(step, 0):
             self.faults[step] -= 1
-            raise ConnectionError(f"injected at {step}")
+            raise self.fault(f"injected at {step}")
 
     def block(self, step: str) -> None:
         """Let everybody wait at a step."""

@@ -192,6 +192,28 @@ async def test_a_commit_that_failed_when_full_loses_nothing() -> None:
     assert bench.countries() == once(0, 1, 2)
 
 
+async def test_transactions_that_a_slow_broker_does_not_take_in_time_get_smaller_and_slowly_larger_again() -> None:
+    bench = await opened(commit_policy=CommitPolicy(max_points=8), fault=TimeoutError)
+    bench.faults["begin"] = 2
+    await within(bench.add(*range(8)))  # as many as there may be: they do not get through
+    await within(bench.add(*range(4)))  # nor does half of it
+    for start in range(0, 96, 8):
+        await within(bench.add(*range(start, start + 8)))
+    sizes = [end - start for start, end in bench.ranges()]
+    assert sizes[0] == 2
+    assert sizes == sorted(sizes)
+    assert sizes[-1] > 2
+    assert bench.countries() == once(*range(sum(sizes)))
+
+
+async def test_transactions_that_fail_otherwise_stay_as_large_as_they_were() -> None:
+    bench = await opened(commit_policy=CommitPolicy(max_points=8))
+    bench.faults["begin"] = 2
+    for _ in range(3):
+        await within(bench.add(*range(8)))
+    assert bench.ranges() == [(0, 8)]
+
+
 async def test_messages_other_than_the_range_says_are_not_committed() -> None:
     bench = await opened()
     await bench.add(0, 1)
@@ -209,8 +231,30 @@ def vars_of(partition: Partition) -> dict[str, Any]:
     return vars(partition)
 
 
-async def test_a_hole_is_recorded_and_stepped_over() -> None:
+async def test_a_hole_stops_the_worker_with_advice_and_nothing_is_stepped_over() -> None:
     bench = await opened()
+    await bench.add(0, 1)
+    bench.broker.start = 6
+    await bench.add(6)
+    with pytest.raises(PositionLost, match=r"^4 messages of .* from offset 2 on are gone.*GO_ON_AFTER_LOSS=true"):
+        await bench.add(6)
+    assert bench.ranges() == [(0, 2)], "what was ready is committed"
+
+
+async def test_the_state_goes_with_a_hole_and_the_next_owner_does_not_think_it_was_set_by_hand(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = await opened(go_on_after_loss=True)
+    await bench.add(0, 1)
+    bench.broker.start = 6
+    await bench.add(6)
+    await bench.add(6)
+    await bench.new_partition().open()
+    assert "set by hand" not in caplog.text
+
+
+async def test_a_hole_is_recorded_and_stepped_over() -> None:
+    bench = await opened(go_on_after_loss=True)
     await bench.add(0, 1)
     bench.broker.start = 6
     await bench.add(6)  # sought back for
@@ -227,7 +271,7 @@ async def test_a_hole_is_recorded_and_stepped_over() -> None:
 
 @pytest.mark.parametrize("step", ["begin", "done"])
 async def test_a_hole_that_cannot_be_recorded_is_found_again(step: str) -> None:
-    bench = await opened()
+    bench = await opened(go_on_after_loss=True)
     await bench.add(0)
     await bench.commit_when_due()
     bench.broker.start = 4
@@ -243,7 +287,7 @@ async def test_a_hole_that_cannot_be_recorded_is_found_again(step: str) -> None:
 
 
 async def test_what_was_read_but_is_lost_with_a_failing_commit_is_in_the_hole() -> None:
-    bench = await opened()
+    bench = await opened(go_on_after_loss=True)
     await bench.add(0)
     await bench.commit_when_due()
     await bench.add(1, 2)
@@ -254,8 +298,9 @@ async def test_what_was_read_but_is_lost_with_a_failing_commit_is_in_the_hole() 
     assert bench.store.totals().ledger[1].refused == {OFFSETS_LOST: 5}
 
 
-async def test_a_hole_behind_which_another_owner_stands_is_none() -> None:
-    bench = await opened()
+@pytest.mark.parametrize("go_on", [True, False])
+async def test_a_hole_behind_which_another_owner_stands_is_none(go_on: bool) -> None:
+    bench = await opened(go_on_after_loss=go_on)
     await bench.add(0, 1)
     bench.broker.start = 4
     other = bench.new_partition()

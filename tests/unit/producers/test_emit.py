@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any, Literal, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgauge.producers import (
@@ -248,7 +248,6 @@ times = st.integers(0, MAX_INSTANT_MS - 1)
 texts = st.text(max_size=20)
 
 
-@settings(deadline=None)  # a busy machine is no finding
 @given(st.lists(st.tuples(times, texts, st.none() | st.floats(-1e300, 1e300)), max_size=30))
 def test_whatever_times_and_values_events_have_all_of_them_arrive(events: list[tuple[int, str, float | None]]) -> None:
     producer, transport, _ = captured_producer(max_batch=7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgauge.producers import Counter, Gauge, Histogram
@@ -63,7 +63,6 @@ calls = st.lists(
 )
 
 
-@settings(deadline=None)  # a busy machine is no finding
 @given(calls, st.integers(1, 5))
 def test_whatever_is_called_is_conserved(sequence: list[tuple[str, str, float]], max_batch: int) -> None:
     producer, transport, clock = captured_producer(max_batch=max_batch)

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgauge.producers import Counter, Dimension, Event, FlushReport, Measure, Producer, ProducerSettings, unit
@@ -280,7 +280,6 @@ actions = st.lists(
 OUTCOMES = (Outcome.ACKNOWLEDGED, Outcome.UNKNOWN, Outcome.REFUSED, None)
 
 
-@settings(deadline=None)  # a busy machine is no finding
 @given(actions, st.booleans())
 def test_emitted_is_always_acknowledged_waiting_or_dropped(sequence: list[tuple[str, int]], close: bool) -> None:
     producer, transport, clock = captured_producer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from streamgauge.schemas.settings import Secret
 from streamgauge.schemas.windows import tier_index
 from streamgauge.sinks.catalog import Catalog
 from streamgauge.sinks.store import Store, StoreAddress
+from streamgauge.sinks.threads import Threads
 
 REQUESTS = RollupMetric("requests", "counter", "requests", "{request}", ("endpoint",))
 ORDERS = Contract("order_placed", 1, {"country": Field("dimension")})
@@ -107,6 +109,29 @@ def test_each_series_is_written_once(catalog: Catalog, store: TablesOnly) -> Non
     for ids in ((1, 2), (2, 3), (1, 2, 3), ()):
         catalog.add_series(labelled(*ids))
     assert store.series == [1, 2, 3]
+
+
+def test_points_do_not_wait_for_views_that_take_long_which_are_made_all_the_same(store: TablesOnly) -> None:
+    threads, working, may_go_on = Threads(1, "views"), threading.Event(), threading.Event()
+    command = store.command
+
+    def slow(sql: str, params: Mapping[str, Any] | None = None) -> object:
+        working.set()
+        assert may_go_on.wait(20)
+        return command(sql, params)
+
+    store.command = slow  # type: ignore[method-assign]  # as a store under load is
+    catalog = Catalog(store, dict[tuple[str, int], Contract], later=threads.submit, patience_s=0.0)
+    catalog.add_metrics({"requests": REQUESTS})
+    assert working.wait(20)
+    catalog.add_metrics({"others": replace(REQUESTS, name="others", family="others")})
+    catalog.add_series(labelled(1))
+    assert (store.series, [one.name for one in store.metrics], store.views) == ([1], ["requests", "others"], {})
+    may_go_on.set()
+    last = threads.submit(lambda: None)
+    last.result(20)
+    assert {"requests_1m", "others_1m"} <= store.views.keys()
+    threads.close()
 
 
 def test_series_that_were_not_written_stay_unknown(catalog: Catalog, store: TablesOnly) -> None:

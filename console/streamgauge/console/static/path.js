@@ -11,7 +11,7 @@ export function showPath(state) {
   byId("emitted-how").textContent = books.emitted === null ? "senders are your services" : "counted by the producers";
   byId("lag").textContent = seconds(books.lag_p50_s);
   byId("lag-how").textContent = books.lag_p99_s === null || books.lag_p99_s === undefined ? "measured by a probe" : `median; 99th percentile ${seconds(books.lag_p99_s)}`;
-  if (books.rolled_up !== undefined) byId("sides").replaceChildren(...sides(books));
+  if (books.rolled_up !== undefined) byId("sides").replaceChildren(...sides(books), ...standing(state.checked));
   const verdict = byId("verdict");
   verdict.hidden = !books.final;
   verdict.textContent = books.balanced ? "every count agrees" : "counts differ";
@@ -30,6 +30,19 @@ function sides(books) {
   const dropped = Object.entries(books.dropped ?? {});
   if (dropped.length) lines.push(side("Dropped by producers", dropped.reduce((sum, [, points]) => sum + points, 0), byName(dropped), true));
   return lines;
+}
+
+// The standing check: ledger against every tier, by day, over all that the store holds.
+function standing(found) {
+  if (!found) return [];
+  const wrong = ["lost", "doubled", "edited", "misplaced"].filter((name) => found[name]).map((name) => [name, found[name]]);
+  const detail = found.exact ? `ledger against every tier at ${hour(found.at)} UTC` : `${byName(wrong)}; since ${hour(found.since)} UTC`;
+  const verdict = element("output", { class: found.exact ? "" : "bad" }, found.exact ? "exact" : "not exact");
+  return [element("div", { class: "wide", id: "checked" }, element("dt", {}, "Checked"), element("dd", {}, verdict, element("span", { class: "how" }, detail)))];
+}
+
+function hour(instant) {
+  return instant.slice(11, 19);
 }
 
 function byName(pairs) {
