@@ -91,7 +91,11 @@ class Deployment:
         release = self.releases.get(name, TODAY)
         log = self._log(name)
         self.parts[name] = subprocess.Popen(
-            self.command(*words, release=release), env=release.environ(environ), cwd=self.directory, stdout=log, stderr=log
+            self.command(*words, release=release),
+            env=release.environ(environ),
+            cwd=self.directory,
+            stdout=log,
+            stderr=log,
         )
         os.close(log)
         return self.parts[name]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from streamgauge.producers import Counter, Dimension, Event, Measure, Unique, emit, get_default
+from streamgauge.producers import Counter, Dimension, Event, Measure, Unique, emit, get_default, unit
 
 CALLS = Counter("emitter_calls", "Calls", ["route"])
 
@@ -17,7 +17,7 @@ class EmitterOrder(Event, owner="checkout", purpose="analytics"):
     """An order."""
 
     country: Dimension[str]
-    amount: Measure[float]
+    amount: Measure[float, unit("1")]
     customer: Unique[str]
 
 

@@ -1,6 +1,6 @@
 """Releases: an older release, frozen as an archive, whose parts run as processes of their own beside those of this tree.
 
-    python -m tests.support.releases COMMIT     freezes the code of a commit; delete the archive that it replaces
+python -m tests.support.releases COMMIT     freezes the code of a commit; delete the archive that it replaces
 """
 
 from __future__ import annotations

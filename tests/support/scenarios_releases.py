@@ -1,4 +1,4 @@
-"""Scenarios of releases: an older and this one side by side, in a scene that the older one made. The caller settles.
+"""Scenarios of releases: an older one and that of this tree side by side. The caller settles.
 
 The older release does not recognise batches that come twice, so there are none while its workers may own a partition.
 """
@@ -15,17 +15,24 @@ from tests.support.scene import SINKS, WORKERS, Scene
 MORE = 1_500
 """Points: half a second of load."""
 
-
-def once(scene: Scene) -> Iterator[Batch]:
-    """Batches of all kinds, none of them twice."""
-    while True:
-        yield scene.load.any()
+REFUSAL = "was not written by a sink of this version"
+"""What the older sink says of an intent that it cannot read."""
 
 
-def replace(scene: Scene, name: str, release: Release) -> None:
-    """End a part in good order, and start that of a release in its place, as a supervisor would."""
-    assert scene.deployment.end(name) == 0
-    start(scene, name, release)
+def flow(scene: Scene) -> None:
+    """Begin to send batches of all kinds, none of them twice."""
+
+    def once() -> Iterator[Batch]:
+        while True:
+            yield scene.load.any()
+
+    scene.flow(batches=once())
+    scene.until_stored(MORE)
+
+
+def end(scene: Scene, name: str) -> None:
+    """SIGTERM, which ends a part in good order, or before it has begun anything."""
+    assert scene.deployment.end(name) in {0, -signal.SIGTERM}, scene.logs()
 
 
 def start(scene: Scene, name: str, release: Release) -> None:
@@ -37,45 +44,53 @@ def start(scene: Scene, name: str, release: Release) -> None:
 def roll(scene: Scene, names: tuple[str, ...], release: Release) -> None:
     """One part after another, each beside the other one for a while."""
     for name in names:
-        replace(scene, name, release)
+        end(scene, name)
+        start(scene, name, release)
         scene.recovery(f"{name} of another release")
         scene.until_stored(MORE)
 
 
 def migrate(scene: Scene) -> None:
-    """Topics and tables of this release, as a deploy makes them."""
+    """Topics and tables of this tree, as a deploy makes them."""
     for command in ("topics", "migrate"):
         done = scene.deployment.run(command)
-        print(command, done.returncode, done.stdout.decode(), done.stderr.decode())
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def said(scene: Scene, name: str, words: str, within: float = 60) -> None:
+    """Until a part has said this."""
+    scene.until(lambda: words in scene.deployment.log(name), within, f"{name} says: {words}")
+
+
 def upgraded(scene: Scene) -> None:
-    """The documented order, under load: tables while the old sinks run, then sinks, then workers."""
-    scene.flow(batches=once(scene))
-    scene.until_stored(MORE)
+    """In the documented order, but for one sink that comes before its tables: it waits for them."""
+    flow(scene)
+    start(scene, "sink3", TODAY)
+    said(scene, "sink3", "nothing is stored yet, waiting")
+    scene.until_stored(MORE)  # by the older sinks
     migrate(scene)
     scene.until_stored(MORE)
+    said(scene, "sink3", "stored from offset")
+    end(scene, "sink3")
     roll(scene, SINKS, TODAY)
     roll(scene, WORKERS, TODAY)
     scene.pump.stop()
 
 
 def rolled_back(scene: Scene, older: Release) -> None:
-    """The other way round, in the opposite order; the tables stay as they are."""
-    scene.flow(batches=once(scene))
-    scene.until_stored(MORE)
+    """In the opposite order; the tables stay as they are."""
+    flow(scene)
     roll(scene, WORKERS, older)
     roll(scene, SINKS, older)
     scene.pump.stop()
 
 
-def killed_across(scene: Scene, older: Release) -> None:
-    """SIGKILL of a worker of each release in turn: what the other one takes over, and gives back."""
-    scene.flow(batches=once(scene))
-    scene.until_stored(MORE)
+def workers_killed_across(scene: Scene, older: Release) -> None:
+    """SIGKILL of a worker of each release in turn: the other one takes over what it had, and gives it back."""
+    flow(scene)
     first, second = WORKERS
-    replace(scene, second, TODAY)
+    end(scene, second)
+    start(scene, second, TODAY)
     for name, release in ((first, older), (second, TODAY), (first, older)):
         scene.recovery("workers of two releases")
         scene.until_stored(scene.random.randrange(MORE))
@@ -86,30 +101,45 @@ def killed_across(scene: Scene, older: Release) -> None:
     scene.pump.stop()
 
 
-REFUSAL = "was not written by a sink of this version"
-"""What the older sink says of an intent that it cannot read."""
+def sinks_killed_across(scene: Scene, older: Release) -> None:
+    """SIGKILL of the older of two sinks, then of the newer one, whose intents stop the older one until it is back."""
+    flow(scene)
+    first, second = SINKS
+    end(scene, second)
+    start(scene, second, TODAY)
+    scene.recovery("sinks of two releases")
+    scene.until_stored(scene.random.randrange(MORE))
+    scene.kill(first)
+    scene.recovery(f"SIGKILL of {first}")
+    start(scene, first, older)
+    scene.until_stored(scene.random.randrange(MORE, 2 * MORE))
+    scene.kill(second)
+    scene.pump.stop()
+    start(scene, second, TODAY)
+    scene.until(lambda: scene.stored() >= scene.truth.points, 60, "everything is stored")
+    part = scene.deployment.parts[first]
+    if part.poll() is not None:
+        assert (part.returncode, REFUSAL in scene.deployment.log(first)) == (1, True), scene.logs()
 
 
-def only_sink(scene: Scene) -> str:
-    """End the other sinks in good order; the name of the one that is left."""
-    kept, *others = SINKS
-    for name in others:
-        assert scene.deployment.end(name) == 0
-    return kept
+def only_sink(scene: Scene) -> None:
+    """End the other sink."""
+    for name in SINKS[1:]:
+        end(scene, name)
 
 
 def killed_with_a_block_begun(scene: Scene, release: Release, at: str) -> None:
     """In the place of the only sink one of a release that dies at a step of a block. See `killed_sink`."""
-    assert scene.deployment.end(SINKS[0]) == 0
+    end(scene, SINKS[0])
     scene.deployment.releases["killed"] = release
     part = scene.deployment.start_module("killed", "tests.support.killed_sink", KILL_AT=at)
     scene.until(lambda: part.poll() is not None, 60, "the sink is killed")
-    assert part.returncode == -signal.SIGKILL
+    assert part.returncode == -signal.SIGKILL, scene.logs()
     del scene.deployment.parts["killed"]
 
 
 def finished_by_the_newer(scene: Scene) -> None:
-    """A sink of this release ends what was begun."""
+    """A sink of this tree ends what was begun."""
     start(scene, SINKS[0], TODAY)
     scene.until_stored(MORE)
 
@@ -120,7 +150,6 @@ def refused_by_the_older(scene: Scene, older: Release) -> None:
     start(scene, name, older)
     part = scene.deployment.parts[name]
     scene.until(lambda: part.poll() is not None, 60, "the older sink ends by itself")
-    assert part.returncode == 1
-    assert REFUSAL in scene.deployment.log(name), scene.logs()
+    assert (part.returncode, REFUSAL in scene.deployment.log(name)) == (1, True), scene.logs()
     assert scene.stored() == before
     del scene.deployment.parts[name]

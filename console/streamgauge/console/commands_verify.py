@@ -71,13 +71,16 @@ def verify(settings: SinkSettings, last: int, wait: int, every: int | None, as_j
 
     Exit code 1 when points are lost or doubled, values do not add up, or the ledger has holes or overlaps.
     """
-    from streamgauge.sinks.store import Store
+    from streamgauge.sinks.store import Store, StoreError
 
     store = Store(settings.address())
     store.check()
     if every is not None:
         return _stand_watch(store, settings, last, wait, every, as_json)
-    found = check(store, settings, last, wait)
+    try:
+        found = check(store, settings, last, wait)
+    except StoreError as error:
+        raise store.unavailable(error) from error
     if as_json:
         print_json(as_document(found))
     else:
