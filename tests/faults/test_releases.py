@@ -61,6 +61,7 @@ def test_a_region_is_upgraded_rolled_back_and_upgraded_again_under_load(begin: B
     scene.flow()  # now everybody recognises what comes twice
     scene.recovery("everything anew")
     scene.settle()
+    assert any("the state is that of offset" in scene.deployment.log(name) for name in WORKERS)
 
 
 def test_parts_of_two_releases_take_over_from_each_other_when_they_are_killed(begin: Begin, older: Release) -> None:
@@ -109,7 +110,7 @@ def test_producers_of_each_release_are_counted_by_workers_of_the_other(
             assert deployment.end("worker") == 0
         for tier in ("10s", "1m", "1h", "1d"):
             metrics = f"SELECT sum(value) FROM emitter_calls_{tier}"
-            events = f"SELECT sum(count), sum(amount_sum), uniqCombined64Merge(customer) FROM emitter_order_{tier}"
+            events = f"SELECT sum(count), sum(amount_sum), uniqCombined64Merge(customers) FROM emitter_order_{tier}"
             assert (deployment.rows(metrics), deployment.rows(events)) == (
                 [(emitted,)],
                 [(emitted, emitted / 2, EMITTED)],

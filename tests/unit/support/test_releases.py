@@ -52,3 +52,12 @@ def test_processes_of_an_older_release_see_its_code_only(tmp_path: Path) -> None
     assert len(files) > 50
     assert [one for one in [*files, *paths] if not one.startswith(f"{older.directory}/")] == []
     assert younger_is_missing
+
+
+def test_an_older_release_refuses_a_setting_that_it_does_not_know(tmp_path: Path) -> None:
+    older = unpack(frozen(), tmp_path / "older")
+    environ = older.environ({"PATH": "", "STREAMGAUGE_REGION": "eu", "STREAMGAUGE_KEY_HORIZON": "1d"})
+    command = older.python("-m", "streamgauge.console.cli", "process")
+    refused = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, check=False)
+    assert refused.returncode == 2
+    assert b"STREAMGAUGE_KEY_HORIZON: there is no such setting" in refused.stderr
