@@ -325,7 +325,7 @@ def test_a_state_topic_of_an_older_release_is_as_good_as_one_of_today_unless_a_c
     words = ["topics", "--brokers", kafka.bootstrap, "--region", unique, "--json"]
     assert main(words) == 0
     said = json.loads(capsys.readouterr().out)
-    assert [one for one in said if one["topic"] == STATE.name(unique)][0]["partitions"] == 4
+    assert next(one for one in said if one["topic"] == STATE.name(unique))["partitions"] == 4
     assert main([*words, "--partitions", "state=8"]) == 1
 
 

@@ -51,7 +51,8 @@ class Deployment:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in [*(n for n in self.parts if n not in {"sink", "store"}), "sink", "store"]:
+        last = [name for name in ("sink", "store") if name in self.parts]
+        for name in [*(name for name in self.parts if name not in last), *last]:
             self.end(name)
 
     def start_store(self) -> None:
