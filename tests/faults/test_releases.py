@@ -84,8 +84,6 @@ def test_a_begun_block_is_ended_by_a_newer_sink_and_stops_an_older_one(begin: Be
     scenarios.killed_with_a_block_begun(scene, older, "commit")
     scenarios.migrate(scene)  # the repeat of the block meets other tables than the block did
     scenarios.finished_by_the_newer(scene)
-    scenarios.killed_with_a_block_begun(scene, older, "insert")
-    scenarios.finished_by_the_newer(scene)
     scenarios.killed_with_a_block_begun(scene, TODAY, "commit")
     scenarios.refused_by_the_older(scene, older)
     scenarios.finished_by_the_newer(scene)
