@@ -139,6 +139,10 @@ class Scene:
         except Exception:
             return -1
 
+    def recorded(self) -> int:
+        """Points in the store's ledger."""
+        return int(self.deployment.rows("SELECT sum(points) FROM ledger FINAL")[0][0])
+
     def until_stored(self, more: int, within: float = 150) -> None:
         """Until the store has so many more points than now."""
         wanted = max(0, self.stored()) + more
@@ -177,6 +181,8 @@ class Scene:
         self.pump.stop()
         self.until(lambda: not insistent(self.workers_progress.behind, within), within, "workers read everything")
         self.until(lambda: self.stored() >= self.truth.points, within, f"{self.truth.points} points are stored")
+        # it has a partition of its own, whose sink may be another one: and `verify` asks for it more than once
+        self.until(lambda: self.recorded() >= self.truth.points, within, f"{self.truth.points} points are in the ledger")
         account = self.deployment.verify("30s")
         wrong = self.truth.differences(self.deployment.parquet)
         found = {key: account[key] for key in ("lost", "doubled", "points", "exit_code")}
