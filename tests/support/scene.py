@@ -182,7 +182,9 @@ class Scene:
         self.until(lambda: not insistent(self.workers_progress.behind, within), within, "workers read everything")
         self.until(lambda: self.stored() >= self.truth.points, within, f"{self.truth.points} points are stored")
         # it has a partition of its own, whose sink may be another one: and `verify` asks for it more than once
-        self.until(lambda: self.recorded() >= self.truth.points, within, f"{self.truth.points} points are in the ledger")
+        self.until(
+            lambda: self.recorded() >= self.truth.points, within, f"{self.truth.points} points are in the ledger"
+        )
         account = self.deployment.verify("30s")
         wrong = self.truth.differences(self.deployment.parquet)
         found = {key: account[key] for key in ("lost", "doubled", "points", "exit_code")}
