@@ -40,7 +40,7 @@ def quiet(scene: Scene) -> None:
 
 def end(scene: Scene, name: str) -> None:
     """SIGTERM, which ends a part in good order, or before it has begun anything. An older sink may have ended by itself."""
-    code = scene.deployment.end(name)
+    code = scene.deployment.end(name, within=60)
     assert code in {0, -signal.SIGTERM} or refused(scene, name, code), scene.logs()
 
 
