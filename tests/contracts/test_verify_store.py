@@ -154,6 +154,30 @@ def test_a_topic_that_was_made_anew_neither_overlaps_with_its_earlier_life_nor_l
     assert [one.incarnation for one in account.partitions] == ["", "another"]
 
 
+def test_releases_that_call_one_life_by_two_names_and_take_turns_leave_no_gap(region: RolledUp) -> None:
+    last = region.entries[-1]
+    for turn, life in enumerate(["", "another", "", "another", "another"]):
+        entry = replace(
+            last, start=last.end + turn, end=last.end + turn + 1, messages=1, points={}, sums={},
+            committed_ms=NOW_MS + turn,
+        )  # fmt: skip
+        region.store.insert_ledger([entry], f"turn {turn}", life)
+    account = found(region)
+    assert account.exact
+    assert [(one.start, one.end) for one in account.partitions] == [(0, last.end + 5)]
+
+
+def test_a_gap_between_releases_that_take_turns_is_seen(region: RolledUp) -> None:
+    last = region.entries[-1]
+    for turn, life in enumerate(["", "another", ""]):
+        entry = replace(
+            last, start=last.end + 2 * turn, end=last.end + 2 * turn + 1, messages=1, points={}, sums={},
+            committed_ms=NOW_MS + turn,
+        )  # fmt: skip
+        region.store.insert_ledger([entry], f"turn {turn}", life)
+    assert found(region).lost == 2
+
+
 def test_blocks_are_accounted_for_and_a_missing_one_is_seen(region: RolledUp) -> None:
     (rollups,) = found(region).blocks
     assert (rollups.start, rollups.end, rollups.blocks, rollups.points) == (0, 3, 3, 6)

@@ -15,17 +15,26 @@ from typing import Any, Self
 
 import clickhouse_connect
 
+from tests.support.releases import TODAY, Release
+
 ROOT = Path(__file__).parents[2]
 DATABASE = "streamgauge"
 KEY = "5b" * 32
 
 
 class Deployment:
-    """Region `region` on the broker at `bootstrap`, with its store in `directory`. Ends what it started."""
+    """Region `region` on the broker at `bootstrap`, with its store in `directory`. Ends what it started.
 
-    def __init__(self, bootstrap: str, directory: Path, region: str, **settings: str) -> None:
+    `made_by` makes topics and tables. `releases` says which parts run other code than that of this tree, by their names.
+    """
+
+    def __init__(
+        self, bootstrap: str, directory: Path, region: str, *, made_by: Release = TODAY, **settings: str
+    ) -> None:
         self.directory = directory
         self.region = region
+        self.releases: dict[str, Release] = {}
+        self._made_by = made_by
         self.parts: dict[str, subprocess.Popen[bytes]] = {}
         self.port = 0
         own = {name: value for name, value in os.environ.items() if not name.startswith(("STREAMGAUGE_", "OTEL_"))}
@@ -35,14 +44,15 @@ class Deployment:
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.start_store()
-        assert self.run("topics").returncode == 0
-        assert self.run("migrate").returncode == 0
+        assert self.run("topics", release=self._made_by).returncode == 0
+        assert self.run("migrate", release=self._made_by).returncode == 0
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in [*(n for n in self.parts if n not in {"sink", "store"}), "sink", "store"]:
+        last = [name for name in ("sink", "store") if name in self.parts]
+        for name in [*(name for name in self.parts if name not in last), *last]:
             self.end(name)
 
     def start_store(self) -> None:
@@ -61,15 +71,15 @@ class Deployment:
         """What a part has said."""
         return (self.directory / f"{name}.log").read_text()
 
-    def command(self, *words: str) -> list[str]:
+    def command(self, *words: str, release: Release = TODAY) -> list[str]:
         """A command line of ours."""
-        return [sys.executable, "-m", "streamgauge.console.cli", *words]
+        return release.python("-m", "streamgauge.console.cli", *words)
 
-    def run(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[bytes]:
+    def run(self, *words: str, timeout: float = 120, release: Release = TODAY) -> subprocess.CompletedProcess[bytes]:
         """Run a command to its end; its output is in the result."""
         return subprocess.run(
-            self.command(*words),
-            env=self.environ,
+            self.command(*words, release=release),
+            env=release.environ(self.environ),
             cwd=self.directory,
             capture_output=True,
             timeout=timeout,
@@ -79,19 +89,25 @@ class Deployment:
     def start(self, name: str, *words: str, **settings: str) -> subprocess.Popen[bytes]:
         """Start a command as part `name`."""
         environ = self.environ | {f"STREAMGAUGE_{key.upper()}": value for key, value in settings.items()}
+        release = self.releases.get(name, TODAY)
         log = self._log(name)
         self.parts[name] = subprocess.Popen(
-            self.command(*words), env=environ, cwd=self.directory, stdout=log, stderr=log
+            self.command(*words, release=release),
+            env=release.environ(environ),
+            cwd=self.directory,
+            stdout=log,
+            stderr=log,
         )
         os.close(log)
         return self.parts[name]
 
     def start_module(self, name: str, module: str, **environ: str) -> subprocess.Popen[bytes]:
         """Start a module of the tests as part `name`, with the settings of a worker or sink."""
+        release = self.releases.get(name, TODAY)
         log = self._log(name)
         self.parts[name] = subprocess.Popen(
-            [sys.executable, "-m", module],
-            env=self.environ | {"STREAMGAUGE_SESSION_TIMEOUT": "6s"} | environ,
+            release.python("-m", module),
+            env=release.environ(self.environ | {"STREAMGAUGE_SESSION_TIMEOUT": "6s"} | environ, ROOT),
             cwd=ROOT,
             stdout=log,
             stderr=log,

@@ -60,7 +60,7 @@ class KilledSink(Sink):
 def main() -> None:
     """Run until SIGTERM."""
     logging.basicConfig(level=logging.INFO)
-    settings = load(SinkSettings, environ=os.environ, known=["pseudonym_key"])
+    settings = load(SinkSettings, environ=os.environ, known=["pseudonym_key", "commit_interval"])
     sink = KilledSink(settings, retry=RetryPolicy(refused_s=1.0))
 
     def end(number: int, _: FrameType | None) -> None:

@@ -9,6 +9,7 @@ import secrets
 import signal
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -20,8 +21,9 @@ from streamgauge.schemas.contract_topic import publish
 from streamgauge.schemas.topics import RAW_TOPICS, ROLLUPS
 from tests.support.deployment import Deployment
 from tests.support.progress import Progress, insistent
-from tests.support.raw_load import CONTRACT, TYPES, RawLoad
+from tests.support.raw_load import CONTRACT, TYPES, Batch, RawLoad
 from tests.support.raw_pump import RawPump
+from tests.support.releases import TODAY, Release
 from tests.support.small_disk import SmallDisk
 from tests.support.truth import Truth
 
@@ -31,15 +33,24 @@ RATE = 40.0
 
 
 class Scene:
-    """Starts in `with`. Scenarios break what they like, mend it, and call `settle`."""
+    """Starts in `with`, as `release`. Scenarios break what they like, mend it, and call `settle`."""
 
-    def __init__(self, bootstrap: str, directory: Path, seed: int, region: str = "", **settings: str) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        directory: Path,
+        seed: int,
+        region: str = "",
+        *,
+        release: Release = TODAY,
+        **settings: str,
+    ) -> None:
         self.bootstrap = bootstrap
         self.seed = seed
         self.region = region or f"f{secrets.token_hex(4)}"
-        self.deployment = Deployment(
-            bootstrap, directory, self.region, **({"commit_interval": "300ms", "block_interval": "200ms"} | settings)
-        )
+        quick = {"commit_interval": "300ms", "block_interval": "200ms"} | settings
+        self.deployment = Deployment(bootstrap, directory, self.region, made_by=release, **quick)
+        self.deployment.releases = dict.fromkeys((*WORKERS, *SINKS), release)
         self.small_disk = SmallDisk(directory / "data")
         self.truth = Truth(TYPES)
         self.pump = RawPump(bootstrap, self.region, self.truth)
@@ -107,10 +118,10 @@ class Scene:
         """SIGCONT."""
         self.deployment.parts[name].send_signal(signal.SIGCONT)
 
-    def flow(self, rate: float = RATE) -> None:
-        """Begin to send."""
+    def flow(self, rate: float = RATE, batches: Iterator[Batch] | None = None) -> None:
+        """Begin to send: the load, or these batches."""
         self.clean = False
-        self.pump.start(self.load.batches(), rate)
+        self.pump.start(self.load.batches() if batches is None else batches, rate)
 
     def stored(self) -> int:
         """Points in the store; -1 while it does not answer."""
@@ -118,6 +129,10 @@ class Scene:
             return self.deployment.points()
         except Exception:
             return -1
+
+    def recorded(self) -> int:
+        """Points in the store's ledger."""
+        return int(self.deployment.rows("SELECT sum(points) FROM ledger FINAL")[0][0])
 
     def until_stored(self, more: int, within: float = 150) -> None:
         """Until the store has so many more points than now."""
@@ -158,6 +173,10 @@ class Scene:
         self.pump.stop()
         self.until(lambda: not insistent(self.workers_progress.behind, within), within, "workers read everything")
         self.until(lambda: self.stored() >= self.truth.points, within, f"{self.truth.points} points are stored")
+        # it has a partition of its own, whose sink may be another one: and `verify` asks for it more than once
+        self.until(
+            lambda: self.recorded() >= self.truth.points, within, f"{self.truth.points} points are in the ledger"
+        )
         account = self.deployment.verify("30s")
         wrong = self.truth.differences(self.deployment.parquet)
         found = {key: account[key] for key in ("lost", "doubled", "points", "exit_code")}

@@ -111,6 +111,17 @@ def _chains(
     store: Reader, ranges: str, written: str, sums: Mapping[str, str], of: type[C], bound: Mapping[str, Any]
 ) -> tuple[C, ...]:
     """Ranges [a, b) by partition and life of its topic, with the holes and overlaps between them."""
+    found_lives = store.query_rows(
+        f"SELECT topic, partition, incarnation, min({written}), max({written}) FROM ({ranges})"
+        " GROUP BY topic, partition, incarnation",
+        bound,
+    )
+    joined = one_life(
+        [(f"{topic}/{partition}", str(life), start, end) for topic, partition, life, start, end in found_lives]
+    )
+    lives = {"aliases": [f"{place}/{life}" for place, life in joined], "lives": list(joined.values())}
+    life = "transform(concat(topic, '/', toString(partition), '/', incarnation), {aliases:Array(String)}, {lives:Array(String)}, "
+    ranges = f"SELECT * REPLACE ({life} toString(incarnation)) AS incarnation) FROM ({ranges})"
     rows = store.query_rows(
         "SELECT topic, partition, incarnation, min(a), max(b),"
         f" groupArrayIf({NAMED})((seen, a), hole > 0), groupArrayIf({NAMED})((a, least(seen, b)), again > 0),"
@@ -121,7 +132,7 @@ def _chains(
         " if(seen = 0, 0, greatest(0, toInt64(least(seen, b)) - toInt64(a))) AS again FROM (SELECT *, max(b) OVER"
         " (PARTITION BY topic, incarnation, partition ORDER BY a, b ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
         f" AS seen FROM ({ranges}))) GROUP BY topic, partition, incarnation ORDER BY topic, partition, min({written})",
-        bound,
+        {**bound, **lives},
     )
     found: list[C] = []
     for topic, partition, life, start, end, gaps, overlaps, missing, repeated, since, *added in rows:
@@ -130,6 +141,24 @@ def _chains(
         own["since_ms"] = int(since) if missing or repeated else None
         found.append(of(str(topic), int(partition), str(life), int(start), int(end), **own))
     return tuple(found)
+
+
+def one_life(lives: Sequence[tuple[str, str, datetime, datetime]]) -> dict[tuple[str, str], str]:
+    """Names of one life, by (place, name). `lives` are place, name, and when the first and the last range were written.
+
+    Where ranges of two names alternate in time they are of the same life: releases that said it in different words worked
+    beside each other. A topic that is made anew has all of its ranges after all of its earlier life.
+    """
+    found: dict[tuple[str, str], str] = {}
+    until: dict[str, tuple[str, datetime]] = {}
+    for place, name, start, end in sorted(lives, key=lambda one: (one[0], one[2])):
+        same, last = until.get(place, (name, start))
+        if place in until and start < last:
+            found[place, name] = same
+            until[place] = same, max(last, end)
+        else:
+            until[place] = name, end
+    return found
 
 
 def _pairs(ranges: Iterable[Sequence[Any]]) -> tuple[tuple[int, int], ...]:

@@ -83,7 +83,7 @@ def verify(
     up, or the ledger or the blocks have holes or overlaps.
     """
     from streamgauge.console.verify_checks import Checks
-    from streamgauge.sinks.store import Store
+    from streamgauge.sinks.store import Store, StoreError
 
     if emit and every is None:
         raise click.BadParameter("only with --every: one number alone is no metric", param_hint="--emit")
@@ -94,7 +94,10 @@ def verify(
     checks = Checks(store, settings, span, kafka)
     if every is not None:
         return _stand_watch(checks, settings, min(wait, every), every, emit, as_json)
-    found = checks.until_settled(wait / 1000, note)
+    try:
+        found = checks.until_settled(wait / 1000, note)
+    except StoreError as error:
+        raise store.unavailable(error) from error
     if as_json:
         print_json(as_document(found))
     else:

@@ -81,10 +81,12 @@ def ensure_topics(
     """Create the topics of `region` that are missing, and tell how each one stands.
 
     `replication` 0 means as many copies as there are brokers, at most 3. `partitions` overrides counts by topic kind.
-    The in-process broker chooses partition counts itself, so there they never differ. Raises BrokerUnavailable, and
+    The in-process broker chooses partition counts itself, so there they never differ; nor do those of topics which work with
+    any number, unless one was chosen. Raises BrokerUnavailable, and
     StreamgaugeError when the broker refuses to create a topic.
     """
-    counts = wanted_partitions(TOPICS, partitions or {})
+    chosen = partitions or {}
+    counts = wanted_partitions(TOPICS, chosen)
     cluster = look(admin, address)
     copies = replication or max(1, min(SAFE_REPLICATION, cluster.brokers))
     missing = [topic for topic in TOPICS if topic.name(region) not in cluster.topics]
@@ -98,7 +100,8 @@ def ensure_topics(
         else:
             created = _create(admin, missing, region, copies, counts)
         cluster = _look_until(admin, address, {topic.name(region) for topic in TOPICS})
-    return [_state(topic, region, counts[topic.kind], copies, cluster, created) for topic in TOPICS]
+    free = {topic for topic in TOPICS if topic.any_count and topic.kind not in chosen}
+    return [_state(topic, region, counts[topic.kind], copies, cluster, created, topic in free) for topic in TOPICS]
 
 
 def _look_until(admin: AdminClient, address: str, names: set[str]) -> Cluster:
@@ -153,13 +156,15 @@ def _create(
     return created
 
 
-def _state(topic: Topic, region: str, wanted: int, copies: int, cluster: Cluster, created: set[str]) -> TopicState:
+def _state(
+    topic: Topic, region: str, wanted: int, copies: int, cluster: Cluster, created: set[str], any_count: bool
+) -> TopicState:
     name = topic.name(region)
     if name not in cluster.topics:
         # created, and even now not shown
         outcome, found, replication = ("created", wanted, copies) if name in created else ("missing", 0, 0)
     else:
         found, replication = cluster.topics[name]
-        fits = found == wanted or cluster.in_process
+        fits = found == wanted or cluster.in_process or any_count
         outcome = "differs" if not fits else "created" if name in created else "exists"
     return TopicState(name, outcome, wanted, found, replication, topic.purpose)

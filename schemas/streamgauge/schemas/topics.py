@@ -10,7 +10,10 @@ DAY_MS = 24 * HOUR_MS
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic of one region. The partition count never changes within a version: growing means a new version."""
+    """A topic of one region. The partition count never changes within a version: growing means a new version.
+
+    `any_count`: whoever uses it asks how many partitions there are, so that regions of older releases keep theirs.
+    """
 
     kind: str
     partitions: int
@@ -18,6 +21,7 @@ class Topic:
     purpose: str
     compacted: bool = False
     version: int = 1
+    any_count: bool = False
 
     def name(self, region: str) -> str:
         """The topic's name in `region`."""
@@ -48,6 +52,7 @@ STATE = Topic(
     -1,
     "what recognises repeated batches and idempotency keys; a partition for each raw one",
     compacted=True,
+    any_count=True,
 )
 
 CONTRACTS = Topic("contracts", 1, -1, "contracts in force; read by workers and sinks without a restart", compacted=True)

@@ -12,7 +12,7 @@ from streamgauge.console.doctor_facts import Clock, KafkaFacts, Replicas
 from streamgauge.console.doctor_findings import Finding, Severity
 from streamgauge.console.doctor_topics import PRODUCER_BYTES, WORKER_BYTES, WORKER_TRANSACTION_MS
 from streamgauge.processors.transactions import TransactionalCommitter
-from streamgauge.schemas.topics import CONTRACTS, DAY_MS, DISTINCT, METRICS, ROLLUPS, Topic
+from streamgauge.schemas.topics import CONTRACTS, DAY_MS, DISTINCT, METRICS, ROLLUPS, STATE, Topic
 from streamgauge.sinks.migrations import shipped
 from tests.support.healthy import (
     MINUTE,
@@ -60,6 +60,17 @@ def test_a_partition_count_differs_unless_it_was_chosen() -> None:
     )
     assert "has 16 partitions, not 4" in only(bad_kafka(grown)).what
     assert bad_kafka(grown, replace(WANTED, partitions={"metrics": 16})) == []
+
+
+def test_any_number_of_state_partitions_will_do_unless_one_was_chosen() -> None:
+    kafka = healthy_kafka()
+    few = tuple(Replicas(n, 1, 3, 3) for n in range(4))
+    older = replace(
+        kafka,
+        topics=tuple(replace(one, partitions=few) if one.name == STATE.name(REGION) else one for one in kafka.topics),
+    )
+    assert bad_kafka(older) == []
+    assert "has 4 partitions, not 8" in only(bad_kafka(older, replace(WANTED, partitions={"state": 8}))).what
 
 
 @pytest.mark.parametrize(

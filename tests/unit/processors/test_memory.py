@@ -106,3 +106,18 @@ def test_streams_that_are_forgotten_for_want_of_room_are_said(caplog: pytest.Log
     findings, _ = one.take(1, 0)
     assert findings.crowded_out == 1
     assert "1 streams were forgotten for want of room" in caplog.text
+
+
+def test_what_an_owner_without_a_memory_took_is_waited_for_and_a_day_later_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one, other = memory(), memory()
+    note(one, "a")
+    values = [output.value for output in one.take(1, 0)[1]]
+    other.restore(values, Committed(4))  # an older release was here: its commits name no state
+    assert "the state is that of offset 1, the committed offset is 4" in caplog.text
+    for seq in (3, 2):  # 1 and 2 may have been counted, or come late: what comes is taken
+        assert other.sequences.first_time(Origin({}, "a", 1, seq), 10)
+    day = SequencePolicy().horizon_s
+    assert other.take(6, 10)[0].missing == 0
+    assert other.take(7, 11 + day)[0].missing == 1
