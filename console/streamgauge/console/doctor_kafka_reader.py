@@ -41,6 +41,7 @@ from streamgauge.console.doctor_facts import (
 from streamgauge.console.sender import broker_unavailable
 from streamgauge.console.topic_admin import IN_PROCESS
 from streamgauge.processors.broker import MOVING, RETRY_S
+from streamgauge.schemas.committed import ask_committed
 from streamgauge.schemas.contracts import Contract, parse_contract
 from streamgauge.schemas.errors import ContractError
 from streamgauge.schemas.incarnations import id_text
@@ -287,7 +288,7 @@ class KafkaReader:
         with closing(self._consumer(group)) as consumer:
             while True:
                 try:
-                    answers = consumer.committed([TopicPartition(*key) for key in keys], timeout=ANSWER_S)
+                    answers = ask_committed(consumer, [TopicPartition(*key) for key in keys], ANSWER_S)
                     break
                 except KafkaException as error:
                     if error.args[0].code() not in MOVING or time.monotonic() > deadline:

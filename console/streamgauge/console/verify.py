@@ -116,15 +116,25 @@ class Verification:
         return sum(one.sequence_gaps for one in self.partitions)
 
     @property
+    def gaps(self) -> int:
+        """Raw offsets without a transaction."""
+        return sum(one.missing for one in self.partitions)
+
+    @property
+    def overlaps(self) -> int:
+        """Raw offsets with two transactions: something was read again, and counted again."""
+        return sum(one.repeated for one in self.partitions)
+
+    @property
     def lost(self) -> int:
         """Points in the ledger that a tier does not have, and raw offsets without a transaction, or not added by theirs."""
         unaccounted = sum(one.unaccounted for one in self.live or () if one.raw)
-        return self._worst(LOST) + sum(one.missing + one.short for one in self.partitions) + unaccounted
+        return self._worst(LOST) + self.gaps + sum(one.short for one in self.partitions) + unaccounted
 
     @property
     def doubled(self) -> int:
         """Points in a tier that the ledger does not have, and raw offsets with two transactions."""
-        return self._worst(DOUBLED) + sum(one.repeated for one in self.partitions)
+        return self._worst(DOUBLED) + self.overlaps
 
     @property
     def misplaced(self) -> int:

@@ -17,6 +17,8 @@ COUNTS = {
     "doubled": ("Points and raw offsets that are there more than once", "{point}"),
     "moving": ("Points that may be on their way", "{point}"),
     "misplaced": ("Offsets of rolled-up topics that no block has, or more than one", "{offset}"),
+    "gaps": ("Raw offsets without a transaction", "{offset}"),
+    "overlaps": ("Raw offsets with two transactions", "{offset}"),
     "missing": ("Batches that producers numbered and that never came", "{batch}"),
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from streamgauge.schemas.committed import ask_committed
 from streamgauge.schemas.errors import BrokerUnavailable, PositionLost, Refused
 from streamgauge.schemas.incarnations import Incarnations
 from streamgauge.schemas.ledger import LedgerEntry, decode_ledger
@@ -109,7 +110,7 @@ class Broker:
         try:
             while True:
                 try:
-                    (found,) = consumer.committed([TopicPartition(topic, partition)], timeout=self._timeout_s)
+                    (found,) = ask_committed(consumer, [TopicPartition(topic, partition)], self._timeout_s)
                     break
                 except KafkaException as error:
                     if error.args[0].code() not in MOVING or time.monotonic() > deadline:

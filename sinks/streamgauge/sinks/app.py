@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from streamgauge.schemas.committed import ask_committed
 from streamgauge.schemas.contract_topic import ContractFeed
 from streamgauge.schemas.contracts import load_contracts
 from streamgauge.schemas.errors import BrokerUnavailable, StoreUnavailable
@@ -184,7 +185,7 @@ class Sink:
 
     def _take_over(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._incarnations.check({one.topic for one in partitions})
-        starts = [self._own(consumer, found) for found in consumer.committed(partitions, timeout=20)]
+        starts = [self._own(consumer, found) for found in ask_committed(consumer, partitions, 20)]
         consumer.assign(starts)
         # a partition that was paused when it was taken away would stay so (seen with librdkafka 2.16)
         consumer.resume(partitions)
@@ -196,7 +197,7 @@ class Sink:
         says, view, decision = self._decide(found)
         if decision.act is Act.STOP:
             # a member that was frozen in between reads old offsets beside new blocks: it asks once more
-            says, view, decision = self._decide(consumer.committed([found], timeout=20)[0])
+            says, view, decision = self._decide(ask_committed(consumer, [found], 20)[0])
         place = self._place(found)
         if decision.why is not None:
             raise stop(decision.why, place, says, view)

@@ -8,6 +8,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from streamgauge.schemas.committed import ask_committed
 from streamgauge.schemas.errors import BrokerUnavailable, InputError, StreamgaugeError
 from streamgauge.sinks.commits import FENCED
 from streamgauge.sinks.decisions import Act, Decision, StoreView, stop, would_do
@@ -99,7 +100,7 @@ class GroupOffsets:
         """What is committed, in the same order. Raises BrokerUnavailable."""
         asked = list(places)
         try:
-            found = self._consumer.committed([TopicPartition(p.topic, p.partition) for p in asked], timeout=WITHIN_S)
+            found = ask_committed(self._consumer, [TopicPartition(p.topic, p.partition) for p in asked], WITHIN_S)
         except KafkaException as error:
             raise self._unavailable(error) from error
         return [read_commit(place, one.offset, one.metadata) for place, one in zip(asked, found, strict=True)]

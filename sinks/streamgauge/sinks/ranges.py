@@ -103,7 +103,7 @@ def read_commit(place: Place, offset: int, metadata: str | None) -> GroupSays:
         return GroupSays(Committed.NOTHING, offset)
     if not metadata:
         return GroupSays(Committed.BY_HAND, offset)
-    found = _METADATA.fullmatch(metadata)
+    found = _METADATA.match(metadata)
     if found is None:
         return GroupSays(Committed.FOREIGN, offset)
     start, end, block_format, content, written_ms, life = found.groups()

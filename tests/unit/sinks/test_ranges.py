@@ -71,8 +71,6 @@ def test_an_offset_without_metadata_was_set_by_hand_and_none_is_nothing(metadata
         "pending 7-9 format 1 topic",
         "pending 7-9 format 1 topic ",
         "pending  7-9 format 1 topic qTSRWOWIQdWDWqHmtBJYUg",
-        "pending 7-9 format 1 topic qTSRWOWIQdWDWqHmtBJYUg more",
-        "pending 7-9 format 1 topic qTSRWOWIQdWDWqHmtBJYUg\n",
         "Pending 7-9 format 1 topic qTSRWOWIQdWDWqHmtBJYUg",
         "pending 7 format 1 topic qTSRWOWIQdWDWqHmtBJYUg",
         "pending -7-9 format 1 topic qTSRWOWIQdWDWqHmtBJYUg",
@@ -87,7 +85,6 @@ def test_an_offset_without_metadata_was_set_by_hand_and_none_is_nothing(metadata
         "pending 7-9 format 2 content any at -7 topic qTSRWOWIQdWDWqHmtBJYUg",
         "stored",
         "stored topic",
-        "stored topic qTSRWOWIQdWDWqHmtBJYUg pending 7-9",
         '{"v":1}',
     ],
 )
@@ -131,7 +128,7 @@ def test_tokens_differ_in_everything_that_makes_another_block() -> None:
 
 def test_what_stands_in_memory_behind_metadata_is_no_other_life() -> None:
     pending = Range(PLACE, 7, 9, content="0123456789abcdef", written_ms=5)
-    for behind in ("1", "\x7f", "kU3OEVBNTcwN!"):
+    for behind in ("1", "\x7f", "kU3OEVBNTcwN!", " more of it", "\nstored topic x", "\u00e9"):
         assert read_commit(PLACE, 7, pending.intent() + behind) == GroupSays(
             Committed.PENDING, 7, pending, PLACE.incarnation
         )
