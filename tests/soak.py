@@ -73,6 +73,7 @@ GROUNDS = (
             "table_away": alone(scenarios_store.table_away),
             "tier_refuses": alone(scenarios_store.one_tier_refuses),
             "disk_full": alone(scenarios_store.disk_full),
+            "many_days": alone(scenarios_store.many_days),
             "merged_day": alone(scenarios_store.merged_day),
             "poison": alone(scenarios_messages.poison),
             "new_contract": alone(scenarios_messages.new_contract_in_flight),

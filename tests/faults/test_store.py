@@ -32,6 +32,11 @@ def test_a_full_disk_loses_and_doubles_nothing(scene: Scene) -> None:
     scene.settle()
 
 
+def test_blocks_of_more_days_than_a_table_takes_at_once_are_cut_and_counted_once(scene: Scene) -> None:
+    scenarios.many_days(scene)
+    scene.settle()
+
+
 def test_late_points_of_a_merged_day_and_repeats_of_them_are_counted_once(scene: Scene) -> None:
     scenarios.merged_day(scene)
     scene.settle()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -145,12 +145,12 @@ class RawLoad:
         extremes = float(given.min()), float(given.max()), float(given[-1])
         return Point(position, window, count, total, *extremes, last_ms, buckets), buckets
 
-    def events(self, stream: str, at_ms: int | None = None, n: int = 0) -> Batch:
-        """A batch of events within a minute."""
+    def events(self, stream: str, at_ms: int | None = None, n: int = 0, days: int = 0) -> Batch:
+        """A batch of events within a minute; or of so many `days` before, at most 49, however old that is."""
         n = n or int(self.random.integers(10, 90))
-        origin, rows = self._origin("events", stream), Rows()
+        origin, rows = replace(self._origin("events", stream), backfill=days > 0), Rows()
         base = self._instant() if at_ms is None else at_ms
-        times = [base - int(one) for one in self.random.integers(60_000, size=n)]
+        times = [base - int(one) for one in self.random.integers(60_000 + days * DAY_MS, size=n)]
         dimensions = {
             "country": self.random.choice(["JP", "AU", "BR"], n).tolist(),
             "channel": self.random.choice(["web", "app"], n).tolist(),

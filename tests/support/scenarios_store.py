@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from streamgauge.sinks.ddl import MAX_DAYS_PER_BLOCK
 from tests.support.scenarios import pause
 from tests.support.scene import Scene
 
@@ -71,6 +72,23 @@ def said(scene: Scene, text: str, within: float = 40) -> None:
     """Wait until a sink says something again."""
     new = news(scene)
     scene.until(lambda: text in new(), within, f"a sink says {text!r}")
+
+
+def many_days(scene: Scene) -> None:
+    """Batches whose windows lie in more of a table's partitions than one insert may touch, from parts that are killed."""
+    scene.clean = False
+    for name in ("sink", "worker"):
+        streams = scene.load.streams
+        starts = [scene.load.clock_ms - back * 86_400_000 for back in (0, 40, 80, 120, 160)]
+        # a batch spans 49 days at most
+        scene.pump.send(scene.load.events(stream, start, 100, days=45) for stream in streams for start in starts)
+        pause(scene, 0.3, 1.5)
+        scene.kill(name)
+        scene.start(name)
+    scene.pump.flush()
+    scene.until(lambda: scene.stored() >= scene.truth.points, 120, "points of many days are stored")
+    (parts,) = scene.deployment.rows("SELECT max(parts), uniqExact(block_from) FROM blocks WHERE parts > 1")
+    assert 1 < parts[0] <= MAX_DAYS_PER_BLOCK < 200, "blocks are cut"
 
 
 def merged_day(scene: Scene) -> None:
