@@ -178,6 +178,17 @@ def test_a_gap_between_releases_that_take_turns_is_seen(region: RolledUp) -> Non
     assert found(region).lost == 2
 
 
+def test_a_topic_made_anew_after_clocks_were_ahead_is_not_taken_for_releases_that_take_turns(region: RolledUp) -> None:
+    last = region.entries[-1]
+    now_ms = last.committed_ms + DAY_MS
+    for turn, (life, start, at_ms) in enumerate(
+        [("first", 0, now_ms), ("first", 1, now_ms + DAY_MS), ("second", 0, now_ms + 5)]
+    ):
+        entry = replace(last, start=start, end=start + 1, messages=1, points={}, sums={}, committed_ms=at_ms)
+        region.store.insert_ledger([entry], f"turn {turn}", life)
+    assert found(region).exact
+
+
 def test_blocks_are_accounted_for_and_a_missing_one_is_seen(region: RolledUp) -> None:
     (rollups,) = found(region).blocks
     assert (rollups.start, rollups.end, rollups.blocks, rollups.points) == (0, 3, 3, 6)

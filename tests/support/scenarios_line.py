@@ -51,6 +51,7 @@ class Watch:
 
     backlog: int
     left: int = 0
+    until_ms: int = 0
     resident: list[int] = field(default_factory=list[int])
     said: str = ""
 
@@ -85,7 +86,7 @@ def back_pressure(
         watch.resident.append(resident(worker.pid))
         time.sleep(0.5)  # it is the time that is tested
     watch.left = sum(scene.workers_progress.behind().values())
-    watch.said = log.read_text()[start:]
+    watch.said, watch.until_ms = log.read_text()[start:], time.time_ns() // 1_000_000
     print(watch.text, flush=True)
     line.mend()
     scene.start(WORKERS[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -117,7 +117,7 @@ def _chains(
         bound,
     )
     joined = one_life(
-        [(f"{topic}/{partition}", str(life), start, end) for topic, partition, life, start, end in found_lives]
+        [(str(topic), int(partition), str(life), start, end) for topic, partition, life, start, end in found_lives]
     )
     lives = {"aliases": [f"{place}/{life}" for place, life in joined], "lives": list(joined.values())}
     life = "transform(concat(topic, '/', toString(partition), '/', incarnation), {aliases:Array(String)}, {lives:Array(String)}, "
@@ -143,17 +143,24 @@ def _chains(
     return tuple(found)
 
 
-def one_life(lives: Sequence[tuple[str, str, datetime, datetime]]) -> dict[tuple[str, str], str]:
-    """Names of one life, by (place, name). `lives` are place, name, and when the first and the last range were written.
+def one_life(lives: Sequence[tuple[str, int, str, datetime, datetime]]) -> dict[tuple[str, str], str]:
+    """Names of the same life, by (topic/partition, name). `lives` are topic, partition, name, and when the first and the last
+    range were written.
 
-    Where ranges of two names alternate in time they are of the same life: releases that said it in different words worked
-    beside each other. A topic that is made anew has all of its ranges after all of its earlier life.
+    Older releases name no life, or that of another topic: where their ranges and those of newer ones alternate in time, the
+    releases worked beside each other. Such a name is empty, or several topics have it. Two lives that their own topic names
+    are never one, whatever clocks said when they ended.
     """
+    topics: dict[str, set[str]] = defaultdict(set)
+    for topic, _, name, _, _ in lives:
+        topics[name].add(topic)
+    vague = {name for name, of in topics.items() if not name or len(of) > 1}
     found: dict[tuple[str, str], str] = {}
     until: dict[str, tuple[str, datetime]] = {}
-    for place, name, start, end in sorted(lives, key=lambda one: (one[0], one[2])):
+    for topic, partition, name, start, end in sorted(lives, key=lambda one: (*one[:2], one[3])):
+        place = f"{topic}/{partition}"
         same, last = until.get(place, (name, start))
-        if place in until and start < last:
+        if start < last and vague & {name, same}:
             found[place, name] = same
             until[place] = same, max(last, end)
         else:
