@@ -99,7 +99,7 @@ def edge(request: pytest.FixtureRequest, unique: str) -> Iterator[Edge]:
     config = {"bootstrap_servers": [bootstrap]}
 
     def committer(partition: int) -> Committer:
-        return TransactionalCommitter(CommitTarget(raw, partition, group), broker, config)
+        return TransactionalCommitter(CommitTarget(raw, partition, group, f"{unique}-ledger"), broker, config)
 
     yield Edge(
         lambda: committer(0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from streamgauge.processors import broker as brokers
 from streamgauge.processors.broker import Known
@@ -65,3 +65,34 @@ async def test_the_life_of_a_topic_is_its_id_or_what_is_given(kafka: Broker, uni
     with pytest.raises(KafkaException):
         await broker.life(f"{unique}-none")
     assert await brokers.Broker({"bootstrap.servers": "127.0.0.1:1"}, "any", life="given").life(unique) == "given"
+
+
+async def test_an_offset_that_is_never_stable_is_taken_if_the_ledger_says_the_same(kafka: Broker, ledger: str) -> None:
+    raw, group = f"{ledger}-raw", f"{ledger}-group"
+    kafka_support.create_topic(kafka.bootstrap, raw)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": f"{ledger}-open"})
+    reader = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})
+    producer.init_transactions(20)
+    for end in (9, 12):  # the second one stays open, as a broker that was silent may leave one
+        producer.begin_transaction()
+        producer.produce(ledger, entry(raw, 0, end, "life"), partition=0)
+        metadata = reader.consumer_group_metadata()
+        producer.send_offsets_to_transaction([TopicPartition(raw, 0, end)], metadata, 20)
+        if end == 9:
+            producer.commit_transaction(20)
+    broker = brokers.Broker({"bootstrap.servers": kafka.bootstrap}, group, timeout_s=2)
+    with pytest.raises(KafkaException):
+        await broker.committed(raw, 0)
+    # of the ledger, too, nobody may be told before the transaction has ended: here it is another topic
+    kafka_support.create_topic(kafka.bootstrap, f"{ledger}-same")
+    plain = Producer({"bootstrap.servers": kafka.bootstrap})
+    plain.produce(f"{ledger}-same", entry(raw, 0, 9, "life"), partition=0)
+    assert plain.flush(20) == 0
+    assert (await broker.committed_by_fenced(raw, 0, f"{ledger}-same")).offset == 9
+    plain.produce(f"{ledger}-same", entry(raw, 0, 12, "life"), partition=0)
+    assert plain.flush(20) == 0
+    with pytest.raises(KafkaException):
+        await broker.committed_by_fenced(raw, 0, f"{ledger}-same")
+    producer.abort_transaction(20)
+    assert (await broker.committed(raw, 0)).offset == 9
+    reader.close()

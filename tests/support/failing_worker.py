@@ -19,6 +19,7 @@ from streamgauge.processors.outputs import Output
 from streamgauge.processors.settings import ProcessorSettings
 from streamgauge.processors.transactions import CommitTarget, Committer, TransactionalCommitter
 from streamgauge.schemas.settings import load
+from streamgauge.schemas.topics import LEDGER
 
 STEPS = ("before", "begin", "send", "offsets", "commit")
 
@@ -98,7 +99,7 @@ class FailingWorker(Worker):
         self._plan = plan
 
     def _committer(self, tp: Any) -> Committer:
-        target = CommitTarget(tp.topic, tp.partition, self.settings.group)
+        target = CommitTarget(tp.topic, tp.partition, self.settings.group, LEDGER.name(self.settings.region))
         return FailingCommitter(target, self._broker, {"bootstrap_servers": list(self.settings.brokers)}, self._plan)
 
 

@@ -24,12 +24,16 @@ class Progress:
             "isolation.level": "read_committed", "socket.timeout.ms": 3_000, "reconnect.backoff.max.ms": 500,
         }  # fmt: skip
         self._consumer = Consumer(self._config)
+        # a broker that was silent may keep an offset whose transaction has ended, and tell nobody who wants a stable one
+        self._any = self._config | {"isolation.level": "read_uncommitted"}
+        self._offsets = Consumer(self._any)
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Let go of it."""
         with self._lock:
             self._consumer.close()
+            self._offsets.close()
 
     def _ask(self, ask: Callable[[Consumer], T]) -> T:
         """After an error the next one is asked by a new client: one that reads nothing goes on asking a leader or a coordinator
@@ -44,7 +48,13 @@ class Progress:
 
     def committed(self) -> dict[Place, int]:
         """Committed offsets, -1 where there is none. Raises KafkaException while nobody answers."""
-        found = self._ask(lambda consumer: consumer.committed(self._places, timeout=5))
+        with self._lock:
+            try:
+                found = self._offsets.committed(self._places, timeout=5)
+            except KafkaException:
+                self._offsets.close()
+                self._offsets = Consumer(self._any)
+                raise
         return {(one.topic, one.partition): max(-1, one.offset) for one in found}
 
     def ends(self) -> dict[Place, int]:

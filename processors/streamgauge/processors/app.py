@@ -22,7 +22,7 @@ from streamgauge.processors.transactions import CommitTarget, Committer, PlainCo
 from streamgauge.schemas.contract_topic import ContractFeed
 from streamgauge.schemas.contracts import load_contracts
 from streamgauge.schemas.errors import PositionLost
-from streamgauge.schemas.topics import DISTINCT, RAW_TOPICS, ROLLUPS, STATE
+from streamgauge.schemas.topics import DISTINCT, LEDGER, RAW_TOPICS, ROLLUPS, STATE
 
 log = logging.getLogger("streamgauge.processors")
 
@@ -115,7 +115,7 @@ class Worker:
                 self._spawn(partition.close())
 
     def _committer(self, tp: TP) -> Committer:
-        target = CommitTarget(tp.topic, tp.partition, self.settings.group)
+        target = CommitTarget(tp.topic, tp.partition, self.settings.group, LEDGER.name(self.settings.region))
         config = {"bootstrap_servers": list(self.settings.brokers)}
         if self.settings.embedded:
             return PlainCommitter(target, self._broker, config, self._commit_offset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,8 @@ from streamgauge.schemas.errors import BrokerUnavailable, PositionLost, Refused
 from streamgauge.schemas.incarnations import Incarnations
 from streamgauge.schemas.ledger import LedgerEntry, decode_ledger
 
+log = logging.getLogger("streamgauge.processors")
+
 Record = tuple[bytes, bytes]
 """Key and value of a message."""
 NO_OFFSET = -1
@@ -28,6 +31,8 @@ MOVING = frozenset(
     }
 )
 """What a broker answers while the group's coordinator moves: soon another one will know."""
+UNSTABLE = frozenset({KafkaError._TIMED_OUT, KafkaError.UNSTABLE_OFFSET_COMMIT})
+"""How it is said that a transaction on an offset has not ended: librdkafka asks again until its time is up."""
 RETRY_S = 0.1
 STATE_S = 60.0
 LIFE_S = 5
@@ -99,12 +104,39 @@ class Broker:
 
     async def committed(self, topic: str, partition: int) -> Committed:
         """The group's committed offset, after every pending transaction has ended; `NO_OFFSET` when there is none."""
-        return await asyncio.to_thread(self._committed, topic, partition)
+        return await asyncio.to_thread(self._stable, topic, partition)
 
-    def _committed(self, topic: str, partition: int) -> Committed:
+    async def committed_by_fenced(self, topic: str, partition: int, ledger_topic: str) -> Committed:
+        """The same, for a caller that has just fenced everyone who could have a transaction open: it does not wait for ever.
+
+        A broker that was silent may keep an offset of a transaction that has ended, and wait for an end that never comes
+        (seen with Kafka 4.3 after a SIGSTOP of 20 s: nobody was told the offset as long as it was watched). The offset below
+        it is taken then, if the ledger says the same: its entries are in the same transactions.
+        """
+        try:
+            return await self.committed(topic, partition)
+        except KafkaException as error:
+            if error.args[0].code() not in UNSTABLE:
+                raise
+            found = await asyncio.to_thread(self._committed, topic, partition, "read_uncommitted")
+            known = await self.ledger_knows(ledger_topic, topic, partition)
+            if found.offset != known.end:
+                raise
+            log.warning(
+                "%s/%s: the broker keeps an offset of a transaction that has ended; the ledger says that %d is the last one. "
+                "Find that transaction with kafka-transactions find-hanging, and abort it",
+                topic, partition, found.offset,
+            )  # fmt: skip
+            return found
+
+    def _stable(self, topic: str, partition: int) -> Committed:
+        # who reads committed messages is told stable offsets only
+        return self._committed(topic, partition, "read_committed")
+
+    def _committed(self, topic: str, partition: int, isolation: str) -> Committed:
         # not the admin client: its look-up of offsets crashes the whole process (librdkafka 2.16) when the group's
-        # coordinator moves or is loading. Who reads committed messages is told stable offsets only
-        config = {"group.id": self._group, "enable.auto.commit": False, "isolation.level": "read_committed"}
+        # coordinator moves or is loading
+        config = {"group.id": self._group, "enable.auto.commit": False, "isolation.level": isolation}
         consumer = Consumer(self._config | config)
         deadline = time.monotonic() + self._timeout_s
         try:

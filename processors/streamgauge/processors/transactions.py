@@ -44,11 +44,12 @@ class Committer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CommitTarget:
-    """The raw partition and group whose offset is committed."""
+    """The raw partition and group whose offset is committed, and the topic of the ledger that goes with it."""
 
     topic: str
     partition: int
     group: str
+    ledger: str
 
 
 async def _send_all(producer: Any, outputs: Sequence[Output]) -> list[int]:
@@ -85,7 +86,8 @@ class _ProducerCommitter(ABC):
         self._started = False
         await self._run(producer, producer.start())
         self._started = True
-        committed = await self._broker.committed(self._target.topic, self._target.partition)
+        target = self._target
+        committed = await self._broker.committed_by_fenced(target.topic, target.partition, target.ledger)
         self._anchor = committed.anchor
         return committed
 
