@@ -6,7 +6,7 @@ import click
 
 from streamgauge.console.options import with_settings
 from streamgauge.console.output import note, print_json
-from streamgauge.console.service import configure_logging, leave, on_end
+from streamgauge.console.service import configure_logging, leave, on_end, run_until_ended
 from streamgauge.sinks.settings import SinkSettings
 
 
@@ -27,8 +27,7 @@ def sink(settings: SinkSettings, verbose: bool, quiet: bool) -> int:
     from streamgauge.sinks.app import Sink
 
     running = Sink(settings)
-    on_end(running.stop)
-    running.run()
+    run_until_ended(running.run, running.stop)
     return 0
 
 
