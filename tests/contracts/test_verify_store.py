@@ -198,6 +198,16 @@ def test_blocks_are_accounted_for_and_a_missing_one_is_seen(region: RolledUp) ->
     assert (account.blocks[0].gaps, account.misplaced, account.exact) == (((1, 2),), 1, False)
 
 
+def test_a_block_that_is_noted_twice_is_one_and_one_that_reaches_into_another_is_not(region: RolledUp) -> None:
+    blocks = f"`{region.database}`.blocks"
+    again = f"INSERT INTO {blocks} SELECT * REPLACE (%s AS block_to) FROM {blocks} WHERE block_from = 0"
+    region.store.command(again % "block_to")
+    assert found(region).exact
+    assert (found(region).blocks[0].blocks, found(region).blocks[0].points) == (3, 6)
+    region.store.command(again % "2")
+    assert (found(region).misplaced, found(region).blocks[0].overlaps) == (2, ((0, 1), (1, 2)))
+
+
 def test_a_block_of_which_a_message_was_refused_is_not_missing(region: RolledUp) -> None:
     place = region.place
     region.store.command(

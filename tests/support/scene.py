@@ -181,9 +181,18 @@ class Scene:
         wrong = self.truth.differences(self.deployment.parquet)
         found = {key: account[key] for key in ("lost", "doubled", "points", "exit_code")}
         expected = {"lost": 0, "doubled": 0, "points": self.truth.points, "exit_code": 0}
-        assert (found, wrong) == (expected, []), f"{found}, expected {expected}\n" + "\n".join(wrong) + self.logs()
+        assert (found, wrong) == (expected, []), f"{found}, expected {expected}\n{faults(account)}\n" + "\n".join(
+            [*wrong, self.logs()]
+        )
         assert account["refused"] == self.refused, self.logs()
         self.clean = True
         repeats = self.load.repeated
         print(f"{self.truth.points} points, {repeats} batches came again, seed {self.seed}", flush=True)
         return account
+
+
+def faults(account: dict[str, Any]) -> str:
+    """What an account finds wrong, partition by partition."""
+    chains = [one for one in (*account["partitions"], *account["blocks"]) if one["missing"] or one["repeated"]]
+    live = [one for one in account["live"] or () if one["unaccounted"]]
+    return "\n".join(map(str, [*chains, *live, *account["values"]]))

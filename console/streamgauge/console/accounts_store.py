@@ -173,11 +173,16 @@ def _pairs(ranges: Iterable[Sequence[Any]]) -> tuple[tuple[int, int], ...]:
 
 
 def _blocks(store: Reader, database: str, bound: Mapping[str, Any]) -> tuple[BlockReport, ...]:
-    """Blocks of the rolled-up partitions. A gap in which a message was refused is none: what holds no rows leaves no block."""
+    """Blocks of the rolled-up partitions. A gap in which a message was refused is none: what holds no rows leaves no block.
+
+    A block that is noted twice is one: when it came again after a migration, the tiers knew its token and the list did not.
+    """
     chains = _chains(
         store,
-        f"SELECT *, block_from AS a, block_to AS b FROM {table(database, 'blocks')} WHERE region = {{region:String}}"
-        f" AND topic IN {{topics:Array(String)}} AND {_since('inserted_at')}",
+        "SELECT topic, partition, incarnation, a, b, any(rows_of) AS rows, any(points_of) AS points, min(at) AS inserted_at"
+        " FROM (SELECT topic, partition, incarnation, block_from AS a, block_to AS b, rows AS rows_of, points AS points_of,"
+        f" inserted_at AS at FROM {table(database, 'blocks')} WHERE region = {{region:String}}"
+        f" AND topic IN {{topics:Array(String)}} AND {_since('inserted_at')}) GROUP BY topic, partition, incarnation, a, b",
         "inserted_at",
         SUMS_OF_BLOCKS,
         BlockReport,
