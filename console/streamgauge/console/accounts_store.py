@@ -151,10 +151,7 @@ def one_life(lives: Sequence[tuple[str, int, str, datetime, datetime]]) -> dict[
     releases worked beside each other. Such a name is empty, or several topics have it. Two lives that their own topic names
     are never one, whatever clocks said when they ended.
     """
-    topics: dict[str, set[str]] = defaultdict(set)
-    for topic, _, name, _, _ in lives:
-        topics[name].add(topic)
-    vague = {name for name, of in topics.items() if not name or len(of) > 1}
+    vague = _vague((topic, name) for topic, _, name, _, _ in lives)
     found: dict[tuple[str, str], str] = {}
     until: dict[str, tuple[str, datetime]] = {}
     for topic, partition, name, start, end in sorted(lives, key=lambda one: (*one[:2], one[3])):
@@ -166,6 +163,13 @@ def one_life(lives: Sequence[tuple[str, int, str, datetime, datetime]]) -> dict[
         else:
             until[place] = name, end
     return found
+
+
+def _vague(named: Iterable[tuple[str, str]]) -> set[str]:
+    topics: dict[str, set[str]] = defaultdict(set)
+    for topic, name in named:
+        topics[name].add(topic)
+    return {name for name, of in topics.items() if not name or len(of) > 1}
 
 
 def _pairs(ranges: Iterable[Sequence[Any]]) -> tuple[tuple[int, int], ...]:
@@ -214,21 +218,26 @@ def refused_offsets(store: Reader, database: str, region: str) -> list[tuple[str
     return [(str(topic), int(partition), int(offset)) for topic, partition, offset in rows]
 
 
-def read_ends(store: Reader, database: str, region: str) -> dict[tuple[str, int], int]:
-    """One after the last offset that the store knows of each partition: by the ledger of raw ones, by blocks of others."""
-    ends: dict[tuple[str, int], int] = {}
-    newest: dict[tuple[str, int], datetime] = {}
-    for name, end, written in (("ledger", "offset_to", "committed_at"), ("blocks", "block_to", "inserted_at")):
-        for topic, partition, last, at in store.query_rows(
-            f"SELECT topic, partition, max({end}), max({written}) AS at FROM {table(database, name)}"
-            " WHERE region = {region:String} GROUP BY topic, partition, incarnation",
-            {"region": region},
-        ):
-            key = (str(topic), int(partition))
-            # of a topic that was made anew, the life that was written last
-            if key not in newest or newest[key] < at:
-                newest[key], ends[key] = at, int(last)
-    return ends
+def read_ends(store: Reader, database: str, region: str) -> dict[tuple[str, int], dict[str, int]]:
+    """One after the last offset that the store knows of each partition, by the name of the topic's life: by the ledger of raw
+    ones, by blocks of others. Names that say nothing (see `one_life`) are all called "".
+    """
+    found: list[tuple[str, int, str, int]] = []
+    for name, end in (("ledger", "offset_to"), ("blocks", "block_to")):
+        found += [
+            (str(topic), int(partition), str(life), int(last))
+            for topic, partition, life, last in store.query_rows(
+                f"SELECT topic, partition, incarnation, max({end}) FROM {table(database, name)}"
+                " WHERE region = {region:String} GROUP BY topic, partition, incarnation",
+                {"region": region},
+            )
+        ]
+    vague = _vague((topic, life) for topic, _, life, _ in found)
+    ends: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+    for topic, partition, life, last in found:
+        of, named = ends[topic, partition], "" if life in vague else life
+        of[named] = max(last, of.get(named, 0))
+    return dict(ends)
 
 
 def _tier_days(store: Reader, database: str, tier: str, bound: Mapping[str, Any]) -> dict[int, tuple[int, float]]:

@@ -148,7 +148,8 @@ class KafkaReader:
         """Logs and positions only. Raises BrokerUnavailable."""
         in_process, brokers, topics = self._metadata()
         keys = [(one.name, part.partition) for one in topics for part in one.partitions if part.leader >= 0]
-        logs, positions = self._logs(keys), self._positions(keys)
+        positions = self._positions(keys)
+        logs = self._logs(keys)  # later: the ledger holds what was committed by then
         groups = [Group(name, role, None, None, (), tuple(positions[role])) for role, name in self._roles.items()]
         return KafkaFacts(
             self._address,

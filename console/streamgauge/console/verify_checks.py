@@ -30,7 +30,7 @@ class Look:
     """The store at one instant, and Kafka shortly before and shortly after it; None where it does not answer."""
 
     found: Verification
-    ends: Mapping[Key, int]
+    ends: Mapping[Key, Mapping[str, int]]
     before: KafkaFacts | None = None
     after: KafkaFacts | None = None
     refused: tuple[tuple[str, int, int], ...] = ()

@@ -48,12 +48,13 @@ def _past(one: Position | None, log: Log) -> bool:
 
 def live_positions(
     before: KafkaFacts,
-    accounted: Mapping[Key, int],
+    accounted: Mapping[Key, Mapping[str, int]],
     raw_decided: bool,
     blocks: Iterable[str],
     letters: Iterable[tuple[str, int, int]] = (),
 ) -> tuple[LivePosition, ...]:
-    """Partitions with a committed offset. `accounted` was read of the store after `before`; `blocks` are the topics whose
+    """Partitions with a committed offset. `accounted` was read of the store after `before`: where each partition ends, by the
+    name of its topic's life, which the committed metadata says too ("" is any life). `blocks` are the topics whose
     messages become blocks, `letters` their messages that were refused: (topic, partition, offset).
 
     A worker's commit reaches the store through the ledger's topic: `raw_decided` says that it has `arrived`. A sink's own
@@ -66,7 +67,8 @@ def live_positions(
         if one.topic in stored:
             key = (one.topic, one.partition)
             # a range of refused messages only leaves no block
-            excused = any((topic, of) == key and at >= accounted.get(key, 0) for topic, of, at in refused)
+            begin = _end(accounted.get(key, {}), one.metadata) or 0
+            excused = any((topic, of) == key and at >= begin for topic, of, at in refused)
             found.append(_live(one, logs, accounted, False, not excused))
     return tuple(found)
 
@@ -77,10 +79,16 @@ def _positions(facts: KafkaFacts, role: str) -> list[Position]:
 
 
 def _live(
-    one: Position, logs: Mapping[Key, Log], accounted: Mapping[Key, int], raw: bool, decided: bool
+    one: Position, logs: Mapping[Key, Log], accounted: Mapping[Key, Mapping[str, int]], raw: bool, decided: bool
 ) -> LivePosition:
     key = (one.topic, one.partition)
-    log, committed, known = logs.get(key), one.offset or 0, accounted.get(key)
+    log, committed, known = logs.get(key), one.offset or 0, _end(accounted.get(key, {}), one.metadata)
     begin = committed if log is None or log.start is None else log.start
     unaccounted = max(0, committed - (begin if known is None else known)) if decided else 0
     return LivePosition(one.topic, one.partition, raw, committed, None if log is None else log.end, known, unaccounted)
+
+
+def _end(ends: Mapping[str, int], metadata: str) -> int | None:
+    """Where the store ends in the life that the metadata names; in any, where it names none that the store knows."""
+    named = [life for life in ends if life and f"topic {life}" in metadata]
+    return max((end for life, end in ends.items() if not named or life in {"", *named}), default=None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
+
 from streamgauge.console.doctor_facts import Group, KafkaFacts, Log, Position
 from streamgauge.console.verify import (
     BlockReport,
@@ -179,7 +181,7 @@ def test_an_untouched_topic_has_arrived_and_one_that_nobody_read_has_not() -> No
 
 
 def test_offsets_that_were_committed_and_that_the_store_does_not_know_are_unaccounted() -> None:
-    ends = {(RAW, 0): 80, (ROLLUPS, 0): 90}
+    ends = {(RAW, 0): {"life": 80}, (ROLLUPS, 0): {"life": 90}}
     raw, rolled = live_positions(kafka(90, 95, 100), ends, True, [ROLLUPS])
     assert (raw.raw, raw.committed, raw.accounted, raw.unaccounted) == (True, 90, 80, 10)
     assert (rolled.raw, rolled.committed, rolled.accounted, rolled.unaccounted) == (False, 95, 90, 5)
@@ -188,7 +190,7 @@ def test_offsets_that_were_committed_and_that_the_store_does_not_know_are_unacco
 
 
 def test_nothing_is_unaccounted_while_the_ledger_is_on_its_way_or_where_messages_were_refused() -> None:
-    ends = {(RAW, 0): 80, (ROLLUPS, 0): 90}
+    ends = {(RAW, 0): {"life": 80}, (ROLLUPS, 0): {"life": 90}}
     raw, rolled = live_positions(kafka(90, 95, 100), ends, False, [ROLLUPS], [(ROLLUPS, 0, 93)])
     assert (raw.unaccounted, rolled.unaccounted) == (0, 0)
     (_, rolled) = live_positions(kafka(90, 95, 100), ends, True, [ROLLUPS], [(ROLLUPS, 0, 50), (ROLLUPS, 1, 93)])
@@ -196,10 +198,30 @@ def test_nothing_is_unaccounted_while_the_ledger_is_on_its_way_or_where_messages
 
 
 def test_a_store_that_knows_more_than_was_committed_is_ahead_not_wrong() -> None:
-    raw, rolled = live_positions(kafka(90, 95, 100), {(RAW, 0): 91, (ROLLUPS, 0): 96}, True, [ROLLUPS])
+    raw, rolled = live_positions(kafka(90, 95, 100), {(RAW, 0): {"": 91}, (ROLLUPS, 0): {"": 96}}, True, [ROLLUPS])
     assert (raw.unaccounted, rolled.unaccounted) == (0, 0)
-    (rolled,) = live_positions(kafka(None, 95, 100), {(ROLLUPS, 0): 95}, True, [ROLLUPS])
+    (rolled,) = live_positions(kafka(None, 95, 100), {(ROLLUPS, 0): {"": 95}}, True, [ROLLUPS])
     assert rolled.unaccounted == 0
+
+
+@pytest.mark.parametrize(
+    ("metadata", "ends", "unaccounted"),
+    [
+        ("state 7 topic second\0", {"first": 80, "second": 90}, 0),
+        ("state 7 topic second\0", {"first": 900, "second": 70}, 20),
+        ("state 7 topic second\0", {"first": 80, "second": 70, "": 85}, 5),
+        ("state 7 topic third\0", {"first": 80, "second": 70}, 10),
+        ("state 7", {"first": 80, "second": 70}, 10),
+        ("", {}, 90),
+    ],
+)
+def test_only_the_life_that_was_committed_tells_where_the_store_ends(
+    metadata: str, ends: dict[str, int], unaccounted: int
+) -> None:
+    before = kafka(90, 0, 0)
+    worker = replace(before.groups[0], after=(replace(before.groups[0].after[0], metadata=metadata),))
+    (raw,) = live_positions(replace(before, groups=(worker,)), {(RAW, 0): ends}, True, [ROLLUPS])
+    assert raw.unaccounted == unaccounted
 
 
 def test_two_looks_without_kafka_are_certain_only_when_nothing_moves() -> None:
@@ -209,7 +231,7 @@ def test_two_looks_without_kafka_are_certain_only_when_nothing_moves() -> None:
 
 
 def test_two_looks_with_kafka_are_certain_once_what_was_there_has_arrived() -> None:
-    ends = {(RAW, 0): 90, (ROLLUPS, 0): 100}
+    ends = {(RAW, 0): {"": 90}, (ROLLUPS, 0): {"": 100}}
     then = Look(Verification((), (day(10, 7),)), ends, kafka(90, 95, 95), kafka(90, 95, 95))
     late = Look(Verification((), (day(10, 7),)), ends, kafka(90, 99, 100), kafka(90, 99, 100))
     there = replace(late, before=kafka(90, 100, 100))
