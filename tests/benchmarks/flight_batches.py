@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from streamgauge.console.sender import Batch
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.topics import EVENTS
 from streamgauge.schemas.windows import TIER_NAMES, TIERS
+from tests.benchmarks.backlog import Record
 from tests.support.flights import flights
 
 YEAR_MS = 365 * 86_400_000
@@ -83,3 +84,8 @@ def single_events(case: Case, count: int) -> Iterator[tuple[bytes, bytes]]:
     key = pl.concat_str(*case.dimensions, separator="-")
     for name, body in frame.select(key.alias("key"), text.alias("body")).iter_rows():
         yield name.encode(), b"{" + body.encode() + b"}"
+
+
+def records(made: Iterable[Batch]) -> list[Record]:
+    """Batches as messages, keyed as applications key them."""
+    return [Record(one.stream.encode(), one.value) for one in made]

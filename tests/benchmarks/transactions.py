@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from streamgauge.schemas.topics import EVENTS
-from tests.benchmarks.backlog import Record
 from tests.benchmarks.drain import Drained, drain
-from tests.benchmarks.flight_batches import Case, batches
+from tests.benchmarks.flight_batches import Case, batches, records
 from tests.benchmarks.options import BenchmarkFailed, Options
 from tests.benchmarks.report import Figure
 from tests.support.kafka import KafkaBroker
@@ -43,8 +42,8 @@ def _drained(bootstrap: str, interval: str, embedded: str, options: Options) -> 
         region,
         EVENTS.name(region),
         contract,
-        [Record(one.stream.encode(), one.value) for one in warm],
-        [Record(one.stream.encode(), one.value) for one in load],
+        records(warm),
+        records(load),
         commit_interval=interval,
         embedded=embedded,
         incarnation="benchmark",

@@ -23,9 +23,8 @@ from streamgauge.processors.series import SeriesIndex
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.decoding import decode
 from streamgauge.schemas.topics import EVENTS
-from tests.benchmarks.backlog import Record
 from tests.benchmarks.drain import Drained, drain
-from tests.benchmarks.flight_batches import Case, batches, single_events
+from tests.benchmarks.flight_batches import Case, batches, records, single_events
 from tests.benchmarks.floor import FloorRun, run_floor
 from tests.benchmarks.options import BenchmarkFailed, Options
 from tests.benchmarks.processes import MIB
@@ -151,8 +150,8 @@ def one_case(case: Case, years: int, floor: FloorRun, bootstrap: str, options: O
         region,
         EVENTS.name(region),
         contract,
-        [Record(one.stream.encode(), one.value) for one in warm],
-        [Record(one.stream.encode(), one.value) for one in load],
+        records(warm),
+        records(load),
         options.profile,
     )
     points = sum(one.points for one in load)

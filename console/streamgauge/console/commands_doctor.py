@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 import click
 
@@ -78,14 +77,9 @@ def doctor(settings: SinkSettings, outage: int, partitions: tuple[str, ...], apa
 
 def read_facts(settings: SinkSettings, apart_s: float) -> Facts:
     """Facts of both; where one does not answer, why."""
-    from streamgauge.console.doctor_kafka_reader import KafkaReader
-    from streamgauge.processors.settings import ProcessorSettings
+    from streamgauge.console.doctor_kafka_reader import reader_of
 
-    address = ",".join(settings.brokers)
-    roles = {"worker": ProcessorSettings(region=settings.region).group, "sink": settings.group}
-    # nobody needs its complaints here: a broker that does not answer is a finding
-    config = settings.librdkafka() | {"error_cb": _silent}
-    reader = KafkaReader(config, address, settings.region, roles)
+    reader = reader_of(settings)
     kafka: KafkaFacts | None = None
     contracts: list[Contract] = []
     kafka_problem = ""
@@ -101,10 +95,6 @@ def read_facts(settings: SinkSettings, apart_s: float) -> Facts:
         except BrokerUnavailable as error:
             kafka_problem = str(error)
     return Facts(time.time_ns() // 1_000_000, kafka, store, kafka_problem, store_problem)
-
-
-def _silent(_: Any) -> None:
-    """For librdkafka's `error_cb`."""
 
 
 def _read_store(settings: SinkSettings, published: Sequence[Contract]) -> tuple[StoreFacts | None, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import orjson
@@ -107,16 +107,13 @@ def verify(
 
 def _kafka(settings: SinkSettings) -> Callable[[], KafkaFacts] | None:
     """Looks at the brokers; None, with a note, where there are none."""
-    from streamgauge.console.doctor_kafka_reader import KafkaReader
-    from streamgauge.processors.settings import ProcessorSettings
+    from streamgauge.console.doctor_kafka_reader import reader_of
 
-    address = ",".join(settings.brokers)
     if not any(_listens(one) for one in settings.brokers):
+        address = ",".join(settings.brokers)
         note(f"Kafka at {address} does not answer: what is on its way is not known (see --brokers, --store-only)")
         return None
-    roles = {"worker": ProcessorSettings(region=settings.region).group, "sink": settings.group}
-    config = settings.librdkafka() | {"error_cb": _silent, "log_level": 0}
-    return KafkaReader(config, address, settings.region, roles).look
+    return reader_of(settings).look
 
 
 def _listens(address: str) -> bool:
@@ -126,10 +123,6 @@ def _listens(address: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _silent(_: Any) -> None:
-    """For librdkafka's `error_cb`: whether it answers is seen by asking."""
 
 
 def _stand_watch(checks: Checks, settings: SinkSettings, wait: int, every: int, emit: bool, as_json: bool) -> int:

@@ -41,11 +41,13 @@ from streamgauge.console.doctor_facts import (
 from streamgauge.console.sender import broker_unavailable
 from streamgauge.console.topic_admin import IN_PROCESS
 from streamgauge.processors.broker import MOVING, RETRY_S
+from streamgauge.processors.settings import ProcessorSettings
 from streamgauge.schemas.committed import ask_committed
 from streamgauge.schemas.contracts import Contract, parse_contract
 from streamgauge.schemas.errors import ContractError
 from streamgauge.schemas.incarnations import id_text
 from streamgauge.schemas.topics import CONTRACTS, RAW_TOPICS, STORED_TOPICS, TOPICS
+from streamgauge.sinks.settings import SinkSettings
 
 ANSWER_S: Final = 10.0
 LEADER_S: Final = 3.0
@@ -421,3 +423,14 @@ def _code(error: Exception) -> int | None:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def reader_of(settings: SinkSettings) -> KafkaReader:
+    """Looks at the brokers of a region as its sinks reach them. Silent: a broker that does not answer is a finding."""
+    roles = {"worker": ProcessorSettings(region=settings.region).group, "sink": settings.group}
+    config = settings.librdkafka() | {"error_cb": _silent}
+    return KafkaReader(config, ",".join(settings.brokers), settings.region, roles)
+
+
+def _silent(_: Any) -> None:
+    """For librdkafka's `error_cb`."""

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import orjson
 
-from streamgauge.console.doctor_kafka_reader import KafkaReader
+from streamgauge.console.doctor_kafka_reader import reader_of
 from streamgauge.console.embedded import Embedded
 from streamgauge.console.ledger_feed import LedgerFeed
 from streamgauge.console.page import Page, start_page
@@ -23,7 +23,6 @@ from streamgauge.console.page_ledger import StoreCount, store_count, store_sql
 from streamgauge.console.verify_checks import Checks
 from streamgauge.console.verify_metrics import VerifyMetrics
 from streamgauge.console.verify_text import watch_line
-from streamgauge.processors.settings import ProcessorSettings
 from streamgauge.producers import Producer, producer_settings
 from streamgauge.schemas.events import contract_of
 from streamgauge.schemas.settings import FOR_EVER, Secret, load
@@ -145,12 +144,11 @@ class Session:
 
     async def _verify(self, store: Store, metrics: VerifyMetrics) -> None:
         """The standing check of `streamgauge verify --every`, over everything that the store holds."""
-        of = {"region": self.embedded.region, "database": self.embedded.database}
-        settings = load(SinkSettings, {**of, **self.embedded.retention})
-        config = {"bootstrap.servers": self.embedded.brokers, "log_level": 0}
-        roles = {"worker": ProcessorSettings(region=self.embedded.region).group, "sink": settings.group}
-        reader = KafkaReader(config, self.embedded.brokers, self.embedded.region, roles)
-        checks = Checks(store, settings, FOR_EVER, reader.look)
+        names = ("brokers", "region", "database")
+        settings = load(
+            SinkSettings, {name: getattr(self.embedded, name) for name in names} | dict(self.embedded.retention)
+        )
+        checks = Checks(store, settings, FOR_EVER, reader_of(settings).look)
         since: datetime | None = None
         while True:
             await asyncio.sleep(VERIFY_S)

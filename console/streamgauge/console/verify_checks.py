@@ -44,11 +44,12 @@ def judge(then: Look, now: Look, quiet: bool, region: str, known: Certain = NOTH
     if then.after is None or now.before is None:
         certain = certain_of(then.found.days, now.found.days, known, quiet)
         return replace(now.found, certain=certain)
-    settled = arrived(then.after, now.before, [ROLLUPS.name(region), LEDGER.name(region)])
+    accounted = arrived(then.after, now.before, [LEDGER.name(region)])
+    settled = accounted and arrived(then.after, now.before, [ROLLUPS.name(region)])
     live = live_positions(
         then.after,
         now.ends,
-        arrived(then.after, now.before, [LEDGER.name(region)]),
+        accounted,
         [ROLLUPS.name(region), DISTINCT.name(region)],
         now.refused,
     )
