@@ -13,10 +13,11 @@ from pathlib import Path
 
 HOME = Path(tempfile.gettempdir())
 PREFIX = "streamgauge-disk-"
+ROOM = "size=4g"  # memory is taken for what is written only
 
 
 class SmallDisk:
-    """Half a gigabyte at `path` while it is mounted. Without the right to mount, `fill` says so."""
+    """A disk at `path` while it is mounted, that shrinks to what is on it. Without the right to mount, `fill` says so."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,21 +28,15 @@ class SmallDisk:
         """Whether there is a small disk."""
         return self._place is not None
 
-    @property
-    def _ballast(self) -> Path:
-        return self.path / "ballast"
-
     def mount(self) -> None:
         """Mount it, if we may. What killed sessions have left is taken away."""
-        mount = shutil.which("mount")
-        if mount is None or os.geteuid() != 0:
+        if shutil.which("mount") is None or os.geteuid() != 0:
             return
         for left in HOME.glob(f"{PREFIX}*"):
             if not Path(f"/proc/{left.name.split('-')[2]}").exists():
                 _take_away(left)
         place = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-        command = [mount, "-t", "tmpfs", "-o", "size=512m", "tmpfs", str(place)]
-        if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        if not _mount("-t", "tmpfs", "-o", ROOM, "tmpfs", str(place)):
             place.rmdir()
             return
         self._place = place
@@ -59,18 +54,20 @@ class SmallDisk:
         """Leave no room, until the store removes something; False where there is no small disk."""
         if self._place is None:
             return False
-        with self._ballast.open("ab", buffering=0) as file:
-            for size in (1 << 20, 1 << 12):
-                try:
-                    while file.write(b"\0" * size):
-                        pass
-                except OSError:
-                    continue
-        return True
+        while True:
+            now = os.statvfs(self._place)
+            used = (now.f_blocks - now.f_bfree) * now.f_frsize
+            if _mount("-o", f"remount,size={used}", str(self._place)):
+                return True  # else more was written meanwhile
 
     def empty(self) -> None:
         """Give the room back."""
-        self._ballast.unlink(missing_ok=True)
+        if self._place is not None:
+            _mount("-o", f"remount,{ROOM}", str(self._place))
+
+
+def _mount(*arguments: str) -> bool:
+    return subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode == 0
 
 
 def _take_away(place: Path) -> None:
