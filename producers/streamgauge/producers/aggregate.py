@@ -1,17 +1,21 @@
 """Aggregate: what each series gained, by 10 s window, until it is taken. Sums are exact, memory is bounded by series.
 
-A series is also the handle that an application keeps: `handles` adds `inc`, `set` and `observe`. One lock per metric
-guards its series; it is re-entrant because a finalizer or a signal handler may record inside a record.
+A series is also the handle that an application keeps: `handles` adds `inc`, `set` and `observe`, which take no lock. The
+lock of a metric guards its set of series and the moment in which an idle one is recorded to; it is re-entrant because a
+finalizer or a signal handler may record inside a record.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
+from math import isfinite
 from threading import RLock
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 from weakref import WeakSet
 
 from streamgauge.producers.accounts import Accounts
@@ -27,9 +31,11 @@ OVERFLOW = "__overflow__"
 """Every label of the overflow series has this value."""
 MAX_LABEL_CHARS = 4096
 MAX_WINDOWS = 360
-"""Finished windows a series keeps at most while nobody takes them: an hour."""
+"""Finished windows that are kept at most while nobody takes them: an hour."""
 IDLE_NS = 600 * 1_000_000_000
 """A series that rested this long is not in use; it makes room when the budget is exhausted."""
+TOGETHER = 64
+"""Series that are taken under one hold of their metric's lock, which no recording of a series in use needs."""
 
 
 class NotRecorded(Exception):  # carries a reason to the handle that called, never leaves this package
@@ -40,9 +46,12 @@ class NotRecorded(Exception):  # carries a reason to the handle that called, nev
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delta:
-    """What one series gained in one window. Counters leave everything but `count` and `sum` at zero."""
+    """What one series gained in one window. Counters leave everything but `count` and `sum` at zero.
+
+    Nobody changes one. It is not frozen because that would make the making of one three times as dear.
+    """
 
     window_ms: int
     count: int
@@ -54,8 +63,7 @@ class Delta:
     buckets: Buckets = field(default_factory=dict[int, int])
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """A delta with the metric and label values it belongs to."""
 
     head: MetricHead
@@ -63,106 +71,75 @@ class Taken:
     delta: Delta
 
 
-class Series:
-    """One label set of one metric. Idle until its first record after a take; then it has one open window."""
+class Series(ABC):
+    """One label set of one metric. Idle until something is recorded after a take.
 
-    __slots__ = (
-        "__weakref__",
-        "_clock",
-        "_count",
-        "_done",
-        "_end",
-        "_family",
-        "_lock",
-        "_reason",
-        "_start",
-        "_sum",
-        "labels",
-        "pinned",
-    )
+    Recording and taking meet without a lock: where the interpreter has one lock for all, a thread is never interrupted
+    between two instructions unless one of them calls something or jumps back. So what must not be torn apart is written
+    as straight lines, and a test reads the byte code. Interpreters without that lock get handles that take one.
+    """
 
-    _count: int
-    _sum: float
+    __slots__ = ("__weakref__", "_dirty", "_family", "_start", "labels")
 
-    def __init__(self, family: Family[Series], labels: tuple[str, ...], reason: str = "") -> None:
+    def __init__(self, family: Family[Series], labels: tuple[str, ...]) -> None:
         self._family = family
-        self._lock = family.lock
-        self._clock: Callable[[], int] = family.aggregate.clock.wall_ns
-        self._reason = reason
-        self._start = self._end = 0
-        self._done: list[Delta] | None = None
         self.labels = labels
-        self.pinned = False
-        self._clear()
+        self._dirty = False
+        self._start = 0
 
-    def _clear(self) -> None:
-        """Start from nothing."""
-        self._count = 0
-        self._sum = 0.0
+    @abstractmethod
+    def _swap(self) -> Delta:
+        """What was gained, and nothing is left. Straight lines that allocate no container until all is read and cleared."""
 
-    def _delta(self) -> Delta:
-        """What stands in the open window."""
-        return Delta(self._start // 1_000_000, self._count, self._sum)
+    def _began(self) -> None:
+        """Something was added to an idle series. Called under the metric's lock."""
+        if not self._dirty:
+            self._dirty = True
+            self._start = self._family.began(self)
 
-    def _open(self, now_ns: int) -> None:
-        """Make the window of `now_ns` the open one. Raises NotRecorded where nothing may be recorded."""
-        if reason := self._reason or self._family.aggregate.closed:
-            raise NotRecorded(reason)
-        if self._count:
-            self._finish()
-        elif not self._end:
-            self._family.touched(self)
-        self._start, self._end = self._family.aggregate.window(now_ns)
-
-    def _finish(self) -> None:
-        if self._done is None:
-            self._done = []
-        elif len(self._done) >= MAX_WINDOWS:
-            self._family.lost(self._done.pop(0))
-        self._done.append(self._delta())
-        self._clear()
-
-    def take(self) -> Sequence[Delta]:
+    def take(self) -> Delta:
         """Everything gained since the last take; the series is idle afterwards. Called under the metric's lock."""
-        deltas = self._done or []
-        if self._count:
-            deltas.append(self._delta())
-        self._done = None
-        self._clear()
-        self._end = 0
-        return deltas
+        delta = self._swap()
+        self._dirty = False
+        return delta
 
+    @abstractmethod
     def points(self) -> int:
-        """Points that were not taken yet. Called under the metric's lock."""
-        return self._count + sum(delta.count for delta in self._done or ())
+        """Points that were not taken yet."""
+
+    def window(self) -> int:
+        """Start of the window it was last recorded in, in nanoseconds."""
+        return self._start
 
     def idle_since(self) -> int | None:
-        """Start of the last window it was used in; None while it holds something."""
-        return None if self._end else self._start
+        """The same while it is idle; None while it holds something or must be kept."""
+        return None if self._dirty else self._start
 
     def restart(self) -> None:
-        """Forget everything, with the metric's new lock: what a forked child does."""
-        self._lock = self._family.lock
+        """Forget everything: what a forked child does."""
         self.take()
 
 
 S_co = TypeVar("S_co", bound=Series, covariant=True)
-MakeSeries = Callable[["Family[Series]", tuple[str, ...], str], S_co]
+MakeSeries = Callable[["Family[Series]", tuple[str, ...]], S_co]
 
 
 class Family(Generic[S_co]):
-    """All series of one metric, within its budget."""
+    """All series of one metric, within its budget. `reason`: why nothing of them may be recorded."""
 
-    def __init__(self, aggregate: Aggregate, head: MetricHead, make: MakeSeries[S_co], budget: int) -> None:
+    def __init__(
+        self, aggregate: Aggregate, head: MetricHead, make: MakeSeries[S_co], budget: int, reason: str = ""
+    ) -> None:
         self.aggregate = aggregate
         self.head = head
         self.make = make
+        self.reason = reason
         self.lock = RLock()
         self.series: dict[tuple[str, ...], S_co] = {}
         self.overflowed = 0
         self._budget = budget
         self._overflow: S_co | None = None
-        self._refused: dict[str, S_co] = {}
+        self._refused: dict[str, Family[S_co]] = {}
         self._dirty: list[Series] = []
         self._forgotten: WeakSet[Series] = WeakSet()
         self._swept_ns = 0
@@ -170,7 +147,9 @@ class Family(Generic[S_co]):
     def refused(self, reason: str) -> S_co:
         """A series that counts every call as dropped for `reason`."""
         with self.lock:
-            return self._refused.get(reason) or self._refused.setdefault(reason, self.make(self, (), reason))
+            if reason not in self._refused:
+                self._refused[reason] = Family(self.aggregate, self.head, self.make, 1, reason)
+            return self._refused[reason].get(())
 
     def get(self, labels: tuple[str, ...]) -> S_co:
         """The series of these label values; the overflow series beyond the budget."""
@@ -179,9 +158,9 @@ class Family(Generic[S_co]):
                 return one
             full = len(self.series) >= self._budget and not self._sweep()
             if not full:
-                return self.series.setdefault(labels, self.make(self, labels, ""))
+                return self.series.setdefault(labels, self.make(self, labels))
             first = self._overflow is None
-            self._overflow = self._overflow or self.make(self, (OVERFLOW,) * len(labels), "")
+            self._overflow = self._overflow or self.make(self, (OVERFLOW,) * len(labels))
             one = self._overflow
             widest = self._widest_label() if first else ""
         if first:
@@ -195,42 +174,49 @@ class Family(Generic[S_co]):
         return one
 
     def _sweep(self) -> bool:
-        """Forget series that are not in use, at most once a window. Kept handles of them go on working."""
-        now = self.aggregate.clock.wall_ns()
-        if 0 <= now - self._swept_ns < WINDOW_NS:
-            return False
-        self._swept_ns = now
-        for labels, one in list(self.series.items()):
-            since = one.idle_since()
-            if since is not None and not one.pinned and now - since > IDLE_NS:
-                self._forgotten.add(self.series.pop(labels))
+        """Make room, at most once a window."""
+        if not 0 <= self.aggregate.clock.wall_ns() - self._swept_ns < WINDOW_NS:
+            self.retire()
         return len(self.series) < self._budget
+
+    def retire(self) -> None:
+        """Forget series that are not in use. Kept handles of them go on working."""
+        with self.lock:
+            now = self._swept_ns = self.aggregate.clock.wall_ns()
+            for labels, one in list(self.series.items()):
+                since = one.idle_since()
+                if since is not None and now - since > IDLE_NS:
+                    self._forgotten.add(self.series.pop(labels))
 
     def _widest_label(self) -> str:
         values = zip(*self.series, strict=True)
         return max(zip(map(len, map(set, values)), self.head.labels, strict=True))[1]
 
-    def touched(self, one: Series) -> None:
-        """An idle series holds something now. Called under the lock."""
+    def check(self) -> None:
+        """Raises NotRecorded where nothing may be recorded."""
+        if reason := self.reason or self.aggregate.closed:
+            raise NotRecorded(reason)
+
+    def began(self, one: Series) -> int:
+        """An idle series holds something now; returns the start of its window. Called under the lock."""
         self._dirty.append(one)
         self.aggregate.on_record()
+        return self.aggregate.window()
 
-    def lost(self, delta: Delta) -> None:
-        """A window that nobody took in time is given up."""
-        accounts = self.aggregate.accounts
-        accounts.refused(self.head.name, "never_flushed", delta.count)
-
-    def take(self) -> Iterator[Taken]:
-        """Deltas of every series that holds something. The lock is held for one series at a time."""
+    def take(self, but_of: int | None = None) -> Iterator[Taken]:
+        """Deltas of every series that holds something; not of those in the window that starts at `but_of`."""
         with self.lock:
             dirty, self._dirty = self._dirty, []
-        for one in dirty:
+            if but_of is not None:
+                self._dirty = [one for one in dirty if one.window() == but_of]
+                dirty = [one for one in dirty if one.window() != but_of]
+        head, overflow = self.head, self._overflow
+        for place in range(0, len(dirty), TOGETHER):
             with self.lock:
-                deltas = one.take()
-                if one is self._overflow:
-                    self.overflowed += sum(delta.count for delta in deltas)
-            for delta in deltas:
-                yield Taken(self.head, one.labels, delta)
+                some = [Taken(head, one.labels, one.take()) for one in dirty[place : place + TOGETHER]]
+                if overflow is not None:
+                    self.overflowed += sum(one.delta.count for one in some if one.labels is overflow.labels)
+            yield from some
 
     def points(self) -> int:
         """Points that were not taken yet."""
@@ -246,10 +232,12 @@ class Family(Generic[S_co]):
         """Forget what was recorded, keep the series: their handles are in use."""
         self.lock = RLock()
         # series that a sweep forgot may still be in the application's hands
-        every: list[Series] = [*self.series.values(), *self._refused.values(), *self._forgotten]
-        for one in (*every, self._overflow):
+        every: list[Series | None] = [*self.series.values(), *self._forgotten, self._overflow]
+        for one in every:
             if one is not None:
                 one.restart()
+        for refusing in self._refused.values():
+            refusing.restart()
         self._dirty = []
         self.overflowed = 0
 
@@ -274,14 +262,16 @@ class Aggregate:
         self._budget = budget
         self._window = (0, 0)
         self._lock = RLock()
+        self._finished: deque[list[Taken]] = deque()
+        self._ticked = self._retired = 0
 
-    def window(self, now_ns: int) -> tuple[int, int]:
-        """Start and end of the window of an instant. Series share the numbers, which saves memory."""
-        window = self._window
-        if not window[0] <= now_ns < window[1]:
-            start = window_start(now_ns, WINDOW_NS)
+    def window(self) -> int:
+        """Start of the present window, in nanoseconds. Series share the number, which saves memory."""
+        now, window = self.clock.wall_ns(), self._window
+        if not window[0] <= now < window[1]:
+            start = window_start(now, WINDOW_NS)
             window = self._window = (start, start + WINDOW_NS)
-        return window
+        return window[0]
 
     def family(self, head: MetricHead, make: MakeSeries[S_co]) -> Family[S_co] | None:
         """The series of a metric; None when another declaration has this name already."""
@@ -296,24 +286,58 @@ class Aggregate:
             # same name, type and maker, so its series are of this class
             return known  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
+    def tick(self) -> float:
+        """Set aside what earlier windows hold; returns the seconds until the present one ends.
+
+        A call counts in the window that was open when it was made, as far as ticks are on time.
+        """
+        start = self.window()
+        if start != self._ticked:
+            self._ticked = start
+            if finished := self._collect(start):
+                self._finished.append(finished)
+            if len(self._finished) > MAX_WINDOWS:
+                for one in self._finished.popleft():
+                    self.accounts.refused(one.head.name, "never_flushed", one.delta.count)
+            if not 0 <= start - self._retired < IDLE_NS:
+                self._retired = start
+                for family in list(self.families.values()):
+                    family.retire()
+        return max(0.0, (start + WINDOW_NS - self.clock.wall_ns()) / 1e9)
+
     def take(self) -> list[Taken]:
         """Everything recorded since the last take. Sums that left the range of numbers are counted as dropped."""
         found: list[Taken] = []
-        for family in list(self.families.values()):
-            name, points = family.head.name, 0
-            for taken in family.take():
-                if math.isfinite(taken.delta.sum):
-                    points += taken.delta.count
-                    found.append(taken)
-                else:
-                    self.accounts.refused(name, "not_finite", taken.delta.count)
-            if points:
-                self.accounts.emitted(name, points)
+        points: Counter[str] = Counter()
+        self._finished.append(self._collect())
+        for one in chain.from_iterable(self._finished):
+            if isfinite(one.delta.sum):
+                points[one.head.name] += one.delta.count
+                found.append(one)
+            else:
+                self.accounts.refused(one.head.name, "not_finite", one.delta.count)
+        self._finished.clear()
+        for name, count in points.items():
+            self.accounts.emitted(name, count)
         return found
+
+    def _collect(self, but_of: int | None = None) -> list[Taken]:
+        return [taken for family in list(self.families.values()) for taken in family.take(but_of)]
+
+    def points(self) -> Counter[str]:
+        """Points that were not taken yet, by metric."""
+        points: Counter[str] = Counter()
+        for one in chain.from_iterable(self._finished):
+            points[one.head.name] += one.delta.count
+        for name, family in list(self.families.items()):
+            if live := family.points():
+                points[name] += live
+        return points
 
     def restart(self, accounts: Accounts) -> None:
         """Forget what was recorded: what a forked child does."""
         self._lock = RLock()
         self.accounts = accounts
+        self._finished.clear()
         for family in self.families.values():
             family.restart()

@@ -5,56 +5,61 @@ Dropping the newest keeps what a burst began with, which the application may alr
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from threading import RLock
 
 from streamgauge.producers.event_rows import EventRows, Row
 
 
 class EventBuffer:
-    """Rows by event type. Every method may be called from any thread."""
+    """Rows by event type. Every method may be called from any thread.
+
+    The queue is never exchanged, and its appends and pops are single steps of the interpreter: a row that was appended
+    is taken. The bounds are looked at without a lock, so threads may exceed them by a row each.
+    """
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._waiting: deque[tuple[EventRows, Row, int]] = deque()
+        self._append = self._waiting.append
         self._lock = RLock()
-        self._rows: dict[EventRows, list[Row]] = {}
-        self._events = 0
-        self._bytes = 0
-        self._points: dict[str, int] = {}
+        self._bytes_in = self._bytes_out = 0
         self.closed = False
 
     def add(self, kind: EventRows, row: Row, size: int) -> int:
-        """How many rows of this kind wait now, this one included; 0 when there is no room for it."""
-        points = kind.points_of(row)
-        with self._lock:
-            if self._events >= self._max_events or self._bytes + size > self._max_bytes or self.closed:
-                return 0
-            rows = self._rows.get(kind)
-            if rows is None:
-                rows = self._rows[kind] = []
-            rows.append(row)
-            self._events += 1
-            self._bytes += size
-            self._points[kind.name] = self._points.get(kind.name, 0) + points
-            return len(rows)
+        """About how many rows wait now, this one included; 0 when there is no room for it.
+
+        1 for every row that came into an empty buffer, or that alone is left in one that is being emptied.
+        """
+        waiting = len(self._waiting)
+        if waiting >= self._max_events or self._bytes_in - self._bytes_out + size > self._max_bytes or self.closed:
+            return 0
+        self._bytes_in += size
+        self._append((kind, row, size))
+        return len(self._waiting) or 1 if waiting else 1
 
     def take(self) -> dict[EventRows, list[Row]]:
-        """Everything that waits; the buffer is empty afterwards."""
+        """Everything that waits now; what comes meanwhile may wait on."""
+        found: dict[EventRows, list[Row]] = {}
         with self._lock:
-            rows, self._rows = self._rows, {}
-            self._events = self._bytes = 0
-            self._points = {}
-            return rows
+            for _ in range(len(self._waiting)):
+                kind, row, size = self._waiting.popleft()
+                self._bytes_out += size
+                found.setdefault(kind, []).append(row)
+        return found
 
     def close(self) -> None:
         """Take nothing any more."""
-        with self._lock:
-            self.closed = True
+        self.closed = True
 
-    def points(self) -> dict[str, int]:
+    def points(self) -> Counter[str]:
         """Points that wait, by event name."""
+        points: Counter[str] = Counter()
         with self._lock:
-            return dict(self._points)
+            for kind, row, _ in self._waiting.copy():
+                points[kind.name] += kind.points_of(row)
+        return points
 
     def __len__(self) -> int:
-        return self._events
+        return len(self._waiting)

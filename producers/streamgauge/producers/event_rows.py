@@ -117,6 +117,12 @@ class Column:
     field: Field
     convert: Callable[[Any], Any]
 
+    def usual(self) -> type | None:
+        """The class whose short texts or finite numbers need no conversion; None where every value must be looked at."""
+        if self.field.values:
+            return None
+        return {"string": str, "number": float}.get(self.field.type)
+
     def mistake(self, event: str, reason: str) -> EventValueError:
         """What is wrong, without the value: it may be one that no log should hold."""
         said = _MISTAKES[reason].format(type=self.field.type, values=", ".join(self.field.values))
@@ -133,7 +139,7 @@ class EventRows:
         self.name = contract.name
         kept = {name: field for name, field in contract.fields.items() if field.kind != "dropped"}
         self._columns = tuple(Column(name, field, _converter(field)) for name, field in kept.items())
-        self._plan = tuple((one.name, one.convert, one.field.optional, one) for one in self._columns)
+        self._plan = tuple((one.name, one.usual(), one.convert, one.field.optional, one) for one in self._columns)
         kinds = [field.kind for field in kept.values()]
         self._key = kinds.index("idempotency_key") + 1 if "idempotency_key" in kinds else 0
         measures = [
@@ -150,9 +156,18 @@ class EventRows:
             )
         row: list[Any] = [time_ms]
         size = 64
-        for name, convert, optional, column in self._plan:
+        value: Any
+        for name, usual, convert, optional, column in self._plan:
             value = values[name]
-            if value is not None:
+            if value.__class__ is usual:
+                if usual is str:
+                    length = len(value)
+                    if length > MAX_CHARS:
+                        raise column.mistake(self.name, "too_long")
+                    size += length
+                elif value - value != 0.0:  # infinity and NaN are the ones that are not zero without themselves
+                    raise column.mistake(self.name, "not_finite")
+            elif value is not None:
                 try:
                     value = convert(value)
                 except _Unfit as unfit:

@@ -1,7 +1,8 @@
 """Handles: what `labels(...)` returns. Keep one where you record often: a kept handle is the cheapest call there is.
 
 Where programming errors do not raise (production), no method raises: what cannot be recorded is counted as dropped, by
-metric and reason. The bodies are written out, not shared: a call costs more than all they do.
+metric and reason. A series in use is recorded to without a lock, in straight lines (`Series` says why that is exact); the
+bodies are written out, not shared: a call costs more than all they do.
 """
 
 from __future__ import annotations
@@ -9,20 +10,20 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Callable
-from math import ceil, log2
+from abc import abstractmethod
+from math import log2
 from typing import Any
 
 from streamgauge.producers.aggregate import Delta, Family, NotRecorded, Series
 from streamgauge.producers.around import ExceptionCount, InProgress, Timer
+from streamgauge.producers.rough_keys import DOUBLINGS, rough_key, wire_key
 from streamgauge.schemas.errors import StreamgaugeError
-from streamgauge.schemas.histogram import KEY_OFFSET, PER_DOUBLING, Buckets, bucket_of
 
 log = logging.getLogger(__name__)
 
 LARGEST = sys.float_info.max
-USUAL_LOW, USUAL_HIGH = 1e-150, 1e150
-BASE = KEY_OFFSET - 1
+ONE = 1
+"""The amount of nearly every call. Small integers are the same object everywhere, so comparing costs next to nothing."""
 ADVICE = {
     "negative_counter": "a counter only grows; use a Gauge for what also goes down",
     "not_finite": "NaN and infinity cannot be added up; pass a finite number",
@@ -40,47 +41,86 @@ class Handle(Series):
 
     __slots__ = ()
 
-    def _refuse(self, error: Exception) -> None:
+    @abstractmethod
+    def _add(self, number: float) -> None:
+        """Record an amount that is a number, under the lock. Raises NotRecorded."""
+
+    def _record(self, amount: Any) -> None:
+        """Record whatever is not the usual case: the first amount after a take, or a number of another kind."""
+        try:
+            if amount.__class__ is not float and amount.__class__ is not int:
+                amount = _number(amount)
+            with self._family.lock:
+                self._family.check()
+                self._add(amount)
+                self._began()
+        except NotRecorded as error:
+            self._refuse(error.reason)
+        except Exception:  # a telemetry call never takes the application down
+            self._refuse("internal_error")
+
+    def _refuse(self, reason: str) -> None:
         """Count one call as dropped. Raises AmountError where programming errors raise."""
         family = self._family
-        reason = error.reason if isinstance(error, NotRecorded) else "internal_error"
         first = family.aggregate.accounts.refused(family.head.name, reason)
         if family.aggregate.strict and reason in ADVICE:
-            raise AmountError(f"{family.head.type.title()} {family.head.name!r}: {ADVICE[reason]}.") from error
+            raise AmountError(f"{family.head.type.title()} {family.head.name!r}: {ADVICE[reason]}.")
         if first:
             log.warning("metric %s: calls are not recorded (%s)", family.head.name, reason)
 
-    def _again(self, record: Callable[[float], None], amount: Any, error: Exception) -> None:
-        """Record a number of another kind (Decimal, Fraction, text) as a float, as prometheus_client does."""
-        if isinstance(amount, (float, int)):
-            return self._refuse(error)
-        try:
-            number = float(amount)
-        except (TypeError, ValueError, OverflowError):
-            return self._refuse(NotRecorded("wrong_type"))
-        return record(number)
+
+def _number(amount: Any) -> float:
+    """A number of another kind (Decimal, Fraction, text) as a float, as prometheus_client does. Raises NotRecorded."""
+    try:
+        return float(amount)
+    except OverflowError:
+        raise NotRecorded("not_finite") from None
+    except (TypeError, ValueError):
+        raise NotRecorded("wrong_type") from None
 
 
 class CounterHandle(Handle):
     """One series of a counter."""
 
-    __slots__ = ()
+    __slots__ = ("_count", "_ones", "_sum")
+
+    def __init__(self, family: Family[Any], labels: tuple[str, ...]) -> None:
+        super().__init__(family, labels)
+        self._ones = self._count = 0
+        self._sum = 0.0
+
+    def _swap(self) -> Delta:
+        ones = self._ones
+        count = self._count
+        total = self._sum
+        self._ones = self._count = 0
+        self._sum = 0.0
+        return Delta(self._start // 1_000_000, ones + count, ones + total)
+
+    def points(self) -> int:
+        """Points that were not taken yet."""
+        return self._ones + self._count
 
     def inc(self, amount: float = 1) -> None:
         """Add `amount`, which must not be negative."""
-        try:
-            if not 0 <= amount <= LARGEST:
-                raise NotRecorded("negative_counter" if amount < 0 else "not_finite")
-            now = self._clock()
-            with self._lock:
-                if not self._start <= now < self._end:
-                    self._open(now)
-                self._sum += amount
-                self._count += 1
-        except NotRecorded as error:
-            self._refuse(error)
-        except Exception as error:  # a telemetry call never takes the application down
-            self._again(self.inc, amount, error)
+        if amount is ONE:
+            if ones := self._ones:
+                self._ones = ones + 1
+                return
+        elif self._count and (amount.__class__ is float or amount.__class__ is int) and 0 <= amount <= LARGEST:
+            self._sum += amount
+            self._count += 1
+            return
+        self._record(amount)
+
+    def _add(self, number: float) -> None:
+        if not 0 <= number <= LARGEST:
+            raise NotRecorded("negative_counter" if number < 0 else "not_finite")
+        if number is ONE:
+            self._ones += 1
+        else:
+            self._sum += number
+            self._count += 1
 
     def count_exceptions(
         self, exception: type[BaseException] | tuple[type[BaseException], ...] = Exception
@@ -89,83 +129,109 @@ class CounterHandle(Handle):
         return ExceptionCount(self.inc, exception)
 
 
-class ValueSeries(Handle):
-    """A series that also knows the extremes and the last value of a window."""
-
-    __slots__ = ("_last", "_last_ns", "_max", "_min")
-
-    def __init__(self, family: Family[Any], labels: tuple[str, ...], reason: str = "") -> None:
-        self._last = 0.0
-        super().__init__(family, labels, reason)
-
-    def _clear(self) -> None:
-        super()._clear()
-        self._min, self._max = math.inf, -math.inf
-        self._last_ns = 0
-
-    def _delta(self) -> Delta:
-        return Delta(
-            self._start // 1_000_000,
-            self._count,
-            self._sum,
-            self._min,
-            self._max,
-            self._last,
-            self._last_ns // 1_000_000,
-        )
-
-
-class GaugeHandle(ValueSeries):
+class GaugeHandle(Handle):
     """One series of a gauge. Its value starts at 0 in every process and outlives windows."""
 
-    __slots__ = ()
+    __slots__ = ("_count", "_last", "_last_ns", "_max", "_min", "_stepped", "_sum")
+
+    def __init__(self, family: Family[Any], labels: tuple[str, ...]) -> None:
+        super().__init__(family, labels)
+        self._count = self._last_ns = 0
+        self._sum = self._last = 0.0
+        self._min = math.inf
+        self._max = -math.inf
+        self._stepped = False
+
+    def _swap(self) -> Delta:
+        count = self._count
+        total = self._sum
+        low = self._min
+        high = self._max
+        last = self._last
+        at = self._last_ns
+        self._count = 0
+        self._sum = 0.0
+        self._min = math.inf
+        self._max = -math.inf
+        return Delta(self._start // 1_000_000, count, total, low, high, last, at // 1_000_000)
+
+    def points(self) -> int:
+        """Points that were not taken yet."""
+        return self._count
+
+    def idle_since(self) -> int | None:
+        """Never, once it is moved by steps: its value is known nowhere else."""
+        return None if self._stepped else super().idle_since()
 
     def set(self, value: float) -> None:
         """The value is now `value`."""
-        try:
-            if not -LARGEST <= value <= LARGEST:
-                raise NotRecorded("not_finite")
-            now = self._clock()
-            with self._lock:
-                if not self._start <= now < self._end:
-                    self._open(now)
+        if self._count and value.__class__ is float and -LARGEST <= value <= LARGEST:
+            now = self._family.aggregate.clock.wall_ns()
+            if self._count:
                 self._sum += value
+                self._count += 1
                 if value < self._min:
                     self._min = value
                 if value > self._max:
                     self._max = value
                 self._last = value
                 self._last_ns = now
-                self._count += 1
-        except NotRecorded as error:
-            self._refuse(error)
-        except Exception as error:  # a telemetry call never takes the application down
-            self._again(self.set, value, error)
+                return
+        self._record(value)
+
+    def _add(self, number: float) -> None:
+        if not -LARGEST <= number <= LARGEST:
+            raise NotRecorded("not_finite")
+        now = self._family.aggregate.clock.wall_ns()
+        value = float(number)
+        self._sum += value
+        self._count += 1
+        if value < self._min:
+            self._min = value
+        if value > self._max:
+            self._max = value
+        self._last = value
+        self._last_ns = now
 
     def inc(self, amount: float = 1) -> None:
         """Raise the value by `amount`."""
-        try:
-            with self._lock:
-                # moved by steps, its value is known nowhere else: no sweep may forget it
-                self.pinned = True
-                self.set(self._last + amount)
-        except AmountError:
-            raise
-        except Exception as error:  # a telemetry call never takes the application down
-            self._again(self.inc, amount, error)
+        self._step(amount, 1)
 
     def dec(self, amount: float = 1) -> None:
         """Lower the value by `amount`."""
-        try:
-            step = -amount
-        except Exception as error:  # a telemetry call never takes the application down
-            self._again(self.dec, amount, error)
-        else:
-            self.inc(step)
+        self._step(amount, -1)
+
+    def _step(self, amount: Any, sign: int) -> None:
+        if amount.__class__ is not float and amount.__class__ is not int:
+            try:
+                amount = _number(amount)
+            except NotRecorded as error:
+                return self._refuse(error.reason)
+            except Exception:  # a telemetry call never takes the application down
+                return self._refuse("internal_error")
+        now = self._family.aggregate.clock.wall_ns()
+        if (
+            self._count
+            and -LARGEST <= amount <= LARGEST
+            and -LARGEST <= (value := self._last + sign * amount) <= LARGEST
+        ):
+            self._sum += value
+            self._count += 1
+            if value < self._min:
+                self._min = value
+            if value > self._max:
+                self._max = value
+            self._last = value
+            self._last_ns = now
+            self._stepped = True
+            return None
+        with self._family.lock:
+            self._stepped = True
+            return self._record(self._last + sign * amount if -LARGEST <= amount <= LARGEST else math.inf)
 
     def set_to_current_time(self) -> None:
         """Seconds since the epoch."""
-        self.set(self._clock() / 1e9)
+        self.set(self._family.aggregate.clock.wall_ns() / 1e9)
 
     def track_inprogress(self) -> InProgress:
         """One more while a block or a function's call runs."""
@@ -173,60 +239,82 @@ class GaugeHandle(ValueSeries):
 
     def time(self) -> Timer:
         """Set it to the seconds that a block or a function's last call took."""
-        return Timer(self.set)
+        return Timer.of(self.set)
 
     def restart(self) -> None:
         """Forget everything, the value too."""
-        self._last = 0.0
         super().restart()
+        self._last = 0.0
 
 
-class HistogramHandle(ValueSeries):
+class HistogramHandle(Handle):
     """One series of a histogram: exponential buckets, quantiles within 1.1 %."""
 
-    __slots__ = ("_buckets",)
+    __slots__ = ("_buckets", "_last", "_max", "_min", "_sum")
 
-    def _clear(self) -> None:
-        super()._clear()
-        self._buckets: Buckets = {}
+    def __init__(self, family: Family[Any], labels: tuple[str, ...]) -> None:
+        super().__init__(family, labels)
+        self._buckets: dict[float, int] = {}
+        self._sum = self._last = 0.0
+        self._min = math.inf
+        self._max = -math.inf
 
-    def _delta(self) -> Delta:
-        return Delta(
-            self._start // 1_000_000,
-            self._count,
-            self._sum,
-            self._min,
-            self._max,
-            self._last,
-            self._last_ns // 1_000_000,
-            self._buckets,
-        )
+    def _swap(self) -> Delta:
+        fresh: dict[float, int] = {}
+        rough = self._buckets
+        total = self._sum
+        low = self._min
+        high = self._max
+        last = self._last
+        self._buckets = fresh
+        self._sum = 0.0
+        self._min = math.inf
+        self._max = -math.inf
+        buckets: dict[int, int] = {}
+        for key, count in rough.items():
+            exact = wire_key(key)
+            buckets[exact] = buckets.get(exact, 0) + count
+        start_ms = self._start // 1_000_000
+        return Delta(start_ms, sum(rough.values()), total, low, high, last, start_ms, buckets)
+
+    def points(self) -> int:
+        """Points that were not taken yet."""
+        return sum(self._buckets.copy().values())
 
     def observe(self, amount: float) -> None:
         """Count one observation of `amount`."""
-        try:
-            if not -LARGEST <= amount <= LARGEST:
-                raise NotRecorded("not_finite")
-            # bucket_of without its call, where its bounds need no check
-            key = ceil(log2(amount) * PER_DOUBLING) + BASE if USUAL_LOW < amount < USUAL_HIGH else bucket_of(amount)
-            now = self._clock()
-            with self._lock:
-                if not self._start <= now < self._end:
-                    self._open(now)
+        if amount.__class__ is float:
+            try:
+                key = log2(amount) * DOUBLINGS // 1
+                # a bucket that is there already was made by an amount that was looked at; NaN finds none
+                self._buckets[key] += 1
+            except (KeyError, ValueError):
+                self._record(amount)
+            else:
                 self._sum += amount
                 if amount < self._min:
                     self._min = amount
                 if amount > self._max:
                     self._max = amount
                 self._last = amount
-                self._last_ns = now
-                self._buckets[key] = self._buckets.get(key, 0) + 1
-                self._count += 1
-        except NotRecorded as error:
-            self._refuse(error)
-        except Exception as error:  # a telemetry call never takes the application down
-            self._again(self.observe, amount, error)
+        else:
+            self._record(amount)
+
+    def _add(self, number: float) -> None:
+        if not -LARGEST <= number <= LARGEST:
+            raise NotRecorded("not_finite")
+        amount = float(number)
+        key = rough_key(amount)
+        self._buckets[key] = self._buckets.get(key, 0) + 1
+        self._sum += amount
+        if amount < self._min:
+            self._min = amount
+        if amount > self._max:
+            self._max = amount
+        self._last = amount
 
     def time(self) -> Timer:
         """Observe the seconds that a block or every call of a function takes."""
-        return Timer(self.observe)
+        timer = Timer()
+        timer.record = self.observe
+        return timer

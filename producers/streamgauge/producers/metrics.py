@@ -13,6 +13,7 @@ from streamgauge.producers import default
 from streamgauge.producers.aggregate import MAX_LABEL_CHARS, Family, MakeSeries
 from streamgauge.producers.around import ExceptionCount, InProgress, Timer
 from streamgauge.producers.handles import CounterHandle, GaugeHandle, Handle, HistogramHandle
+from streamgauge.producers.locked_handles import exact
 from streamgauge.producers.text import plain
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import RESERVED_COLUMNS
@@ -108,9 +109,10 @@ class Metric(Generic[H]):
         its calls as dropped.
         """
         try:
-            if named and not values and len(named) == len(self.head.labels):
-                values, named = tuple([named[name] for name in self.head.labels]), {}
             if not named:
+                return self._children[values]
+            if not values and len(named) == len(self.head.labels):
+                values, named = tuple([named[name] for name in self.head.labels]), {}
                 return self._children[values]
         except (KeyError, TypeError):  # seen for the first time, not hashable, or another name
             pass
@@ -165,7 +167,7 @@ class Counter(Metric[CounterHandle]):
     kind = "counter"
 
     def _make(self) -> MakeSeries[CounterHandle]:
-        return CounterHandle
+        return exact(CounterHandle)
 
     def inc(self, amount: float = 1) -> None:
         """Add `amount`, which must not be negative."""
@@ -184,7 +186,7 @@ class Gauge(Metric[GaugeHandle]):
     kind = "gauge"
 
     def _make(self) -> MakeSeries[GaugeHandle]:
-        return GaugeHandle
+        return exact(GaugeHandle)
 
     def set(self, value: float) -> None:
         """The value is now `value`."""
@@ -208,7 +210,7 @@ class Gauge(Metric[GaugeHandle]):
 
     def time(self) -> Timer:
         """Set it to the seconds that a block or a function's last call took."""
-        return Timer(self.set)
+        return Timer.of(self.set)
 
 
 class Histogram(Metric[HistogramHandle]):
@@ -217,7 +219,7 @@ class Histogram(Metric[HistogramHandle]):
     kind = "histogram"
 
     def _make(self) -> MakeSeries[HistogramHandle]:
-        return HistogramHandle
+        return exact(HistogramHandle)
 
     def observe(self, amount: float) -> None:
         """Count one observation of `amount`."""
@@ -225,4 +227,4 @@ class Histogram(Metric[HistogramHandle]):
 
     def time(self) -> Timer:
         """Observe the seconds that a block or every call of a function takes."""
-        return Timer(self.observe)
+        return Timer.of(self.observe)

@@ -110,13 +110,13 @@ class Producer:
         """
         name = "not_an_event"
         try:
-            kind = self._kinds.get(type(event)) or self._kind_of(event)
+            kind = self._kinds.get(event.__class__) or self._kind_of(event)
             name = kind.name
-            row, size = kind.row(vars(event), self._clock.wall_ns() // 1_000_000 if at_ms is None else at_ms)
+            row, size = kind.row(event.__dict__, self._clock.wall_ns() // 1_000_000 if at_ms is None else at_ms)
             if size > self.settings.max_batch_bytes:
                 raise EventValueError("too_large", f"event {name!r} holds more than a batch may; declare fewer texts")
             waiting = self._buffer.add(kind, row, size)
-            if waiting == 1 or waiting == self.settings.max_batch:
+            if waiting == 1 or (waiting >= self.settings.max_batch and not self._full):
                 self._full = self._full or waiting > 1
                 self._on_record()
                 self._wake.put(None)
@@ -221,11 +221,7 @@ class Producer:
             )
 
     def _not_taken(self) -> Counter[str]:
-        points = Counter(self._buffer.points())
-        for name, family in list(self._aggregate.families.items()):
-            if live := family.points():
-                points[name] += live
-        return points
+        return self._aggregate.points() + self._buffer.points()
 
     def _waiting(self) -> Counter[str]:
         points = self._not_taken()
@@ -235,6 +231,11 @@ class Producer:
 
     # what the flusher does
 
+    def tick(self) -> None:
+        """Set aside what finished windows hold. The flusher does so by itself."""
+        with self._working:
+            self._aggregate.tick()
+
     def step(self) -> float:
         """Do what is due now, without waiting; returns the seconds until something is due again."""
         with self._working:
@@ -243,6 +244,7 @@ class Producer:
     def _work(self, everything: bool = False) -> float:
         now = self._clock.monotonic()
         self._settle(now)
+        window_ends = now + self._aggregate.tick()
         if everything or now >= self._metrics_due:
             self._metrics_due = now + self.settings.flush_interval / 1_000
             self._enqueue(self._batcher.metrics(self._metrics_topic, self._aggregate.take()))
@@ -259,7 +261,7 @@ class Producer:
         for batch in self._outbox.ready(now):
             self._sent += 1
             self._transport.send(batch.topic, batch.key, batch.value, partial(self._report, batch))
-        dues = (self._metrics_due, self._events_due, self._outbox.next_retry())
+        dues = (self._metrics_due, window_ends, self._events_due, self._outbox.next_retry())
         return max(0.0, min(due for due in dues if due is not None) - now)
 
     def _enqueue(self, batches: Iterator[Batch]) -> None:

@@ -13,7 +13,7 @@ import sys
 import time
 from array import array
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +136,8 @@ class ManualClock:
     def __init__(self, wall_ms: int = 1_800_000_000_000) -> None:
         self._wall_ns = wall_ms * 1_000_000
         self._monotonic = 0.0
+        self.moved: Callable[[], object] = bool
+        """Called after every move."""
 
     def wall_ns(self) -> int:
         """Nanoseconds since the epoch."""
@@ -147,12 +149,13 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         """Move both times on."""
-        self._wall_ns += round(seconds * 1e9)
         self._monotonic += seconds
+        self.step(seconds)
 
     def step(self, seconds: float) -> None:
         """Set the wall clock forward or back, as a time server would; monotonic time does not notice."""
         self._wall_ns += round(seconds * 1e9)
+        self.moved()
 
 
 def captured_producer(
@@ -165,4 +168,5 @@ def captured_producer(
     settings = replace(settings or ProducerSettings(), **changes)
     transport, clock = CapturedTransport(), ManualClock()
     producer = Producer(settings, transport, clock, background=False, instance=settings.instance or "test")
+    clock.moved = producer.tick
     return producer, transport, clock

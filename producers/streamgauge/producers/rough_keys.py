@@ -1,0 +1,42 @@
+"""Rough keys: the cheapest number that tells the bucket of an amount, translated when a series is taken.
+
+`log2(amount) * DOUBLINGS // 1` is the rough key of a positive amount: -ceil(32 log2), the same float arithmetic as
+`bucket_of`, so both name the same bucket. Other amounts get rough keys that no positive amount has.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from math import log2
+
+from streamgauge.schemas.histogram import KEY_OFFSET, MAX_INDEX, PER_DOUBLING
+
+DOUBLINGS = -PER_DOUBLING
+ZERO = math.inf
+NEGATIVE = float(1 << 20)
+"""Added for a negative amount; rough keys of magnitudes are below 40,000 either way."""
+
+
+def rough_key(amount: float) -> float:
+    """The rough key of a finite amount. Equal keys are one object, which every series shares."""
+    if amount == 0.0:
+        return ZERO
+    key = log2(abs(amount)) * DOUBLINGS // 1
+    return _shared(key if amount > 0 else key + NEGATIVE)
+
+
+@lru_cache(maxsize=1 << 17)  # more than there are
+def _shared(key: float) -> float:
+    return key
+
+
+@lru_cache(maxsize=1 << 17)
+def wire_key(rough: float) -> int:
+    """The bucket's key as it travels."""
+    if rough == ZERO:
+        return 0
+    negative = rough > NEGATIVE / 2
+    index = -int(rough - NEGATIVE if negative else rough) - 1
+    key = min(max(index, -MAX_INDEX), MAX_INDEX) + KEY_OFFSET
+    return -key if negative else key
