@@ -139,7 +139,9 @@ class EventRows:
         self.name = contract.name
         kept = {name: field for name, field in contract.fields.items() if field.kind != "dropped"}
         self._columns = tuple(Column(name, field, _converter(field)) for name, field in kept.items())
-        self._plan = tuple((one.name, one.usual(), one.convert, one.field.optional, one) for one in self._columns)
+        self._plan: tuple[tuple[str, Any, Callable[[Any], Any], bool, Column], ...] = tuple(
+            (one.name, one.usual(), one.convert, one.field.optional, one) for one in self._columns
+        )
         kinds = [field.kind for field in kept.values()]
         self._key = kinds.index("idempotency_key") + 1 if "idempotency_key" in kinds else 0
         measures = [
@@ -156,7 +158,6 @@ class EventRows:
             )
         row: list[Any] = [time_ms]
         size = 64
-        value: Any
         for name, usual, convert, optional, column in self._plan:
             value = values[name]
             if value.__class__ is usual:
