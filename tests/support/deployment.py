@@ -37,6 +37,7 @@ class Deployment:
         self._made_by = made_by
         self.parts: dict[str, subprocess.Popen[bytes]] = {}
         self.port = 0
+        self._silent: dict[str, int] = {}
         own = {name: value for name, value in os.environ.items() if not name.startswith(("STREAMGAUGE_", "OTEL_"))}
         given = {"brokers": bootstrap, "region": region, "database": DATABASE, "pseudonym_key": KEY, **settings}
         self.environ = own | {f"STREAMGAUGE_{name.upper()}": value for name, value in given.items()}
@@ -62,10 +63,17 @@ class Deployment:
         self.parts["store"] = part
         assert part.stdout is not None
         self.port = json.loads(part.stdout.readline())["port"]
+        del self._silent["store"]  # it has spoken
         self.environ["STREAMGAUGE_STORE"] = f"http://127.0.0.1:{self.port}"
 
     def _log(self, name: str) -> int:
+        log = self.directory / f"{name}.log"
+        self._silent[name] = log.stat().st_size if log.exists() else 0
         return os.open(self.directory / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def _has_spoken(self, name: str) -> bool:
+        log = self.directory / f"{name}.log"
+        return name not in self._silent or log.stat().st_size > self._silent[name]
 
     def log(self, name: str) -> str:
         """What a part has said."""
@@ -132,8 +140,11 @@ class Deployment:
             part.stdout.close()
 
     def end(self, name: str, within: float = 15) -> int:
-        """SIGTERM; the exit code."""
+        """SIGTERM, once it has begun to speak: before, it is an interpreter that imports; the exit code."""
         part = self.parts.pop(name)
+        deadline = time.monotonic() + within
+        while part.poll() is None and not self._has_spoken(name) and time.monotonic() < deadline:
+            time.sleep(0.05)
         part.terminate()
         try:
             code = part.wait(within)

@@ -10,18 +10,17 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, groupby
 from math import isfinite
+from operator import attrgetter
 from threading import RLock
 from typing import Generic, NamedTuple, TypeVar
 from weakref import WeakSet
 
 from streamgauge.producers.accounts import Accounts
 from streamgauge.producers.clock import Clock
-from streamgauge.schemas.batches import MetricHead
-from streamgauge.schemas.histogram import Buckets
+from streamgauge.schemas.batches import Delta, MetricHead
 from streamgauge.schemas.windows import TIERS, window_start
 
 log = logging.getLogger(__name__)
@@ -46,29 +45,24 @@ class NotRecorded(Exception):  # carries a reason to the handle that called, nev
         self.reason = reason
 
 
-@dataclass(slots=True)
-class Delta:
-    """What one series gained in one window. Counters leave everything but `count` and `sum` at zero.
-
-    Nobody changes one. It is not frozen because that would make the making of one three times as dear.
-    """
-
-    window_ms: int
-    count: int
-    sum: float
-    min: float = 0.0
-    max: float = 0.0
-    last: float = 0.0
-    last_ms: int = 0
-    buckets: Buckets = field(default_factory=dict[int, int])
-
-
 class Taken(NamedTuple):
     """A delta with the metric and label values it belongs to."""
 
     head: MetricHead
     labels: tuple[str, ...]
     delta: Delta
+
+
+def points_by_name(taken: Sequence[Taken]) -> Counter[str]:
+    """Points of deltas, by metric."""
+    points: Counter[str] = Counter()
+    for head, some in groupby(taken, _HEAD):
+        points[head.name] += sum([one.delta.count for one in some])
+    return points
+
+
+_HEAD = attrgetter("head")
+_new = tuple.__new__
 
 
 class Series(ABC):
@@ -87,21 +81,18 @@ class Series(ABC):
         self._dirty = False
         self._start = 0
 
-    @abstractmethod
-    def _swap(self) -> Delta:
-        """What was gained, and nothing is left. Straight lines that allocate no container until all is read and cleared."""
-
     def _began(self) -> None:
         """Something was added to an idle series. Called under the metric's lock."""
         if not self._dirty:
             self._dirty = True
             self._start = self._family.began(self)
 
+    @abstractmethod
     def take(self) -> Delta:
-        """Everything gained since the last take; the series is idle afterwards. Called under the metric's lock."""
-        delta = self._swap()
-        self._dirty = False
-        return delta
+        """Everything gained since the last take; the series is idle afterwards. Called under the metric's lock.
+
+        Straight lines that allocate no container until all is read and cleared.
+        """
 
     @abstractmethod
     def points(self) -> int:
@@ -213,7 +204,8 @@ class Family(Generic[S_co]):
         head, overflow = self.head, self._overflow
         for place in range(0, len(dirty), TOGETHER):
             with self.lock:
-                some = [Taken(head, one.labels, one.take()) for one in dirty[place : place + TOGETHER]]
+                # what Taken(...) does, without the call of Python that it is
+                some = [_new(Taken, (head, one.labels, one.take())) for one in dirty[place : place + TOGETHER]]
                 if overflow is not None:
                     self.overflowed += sum(one.delta.count for one in some if one.labels is overflow.labels)
             yield from some
@@ -307,18 +299,16 @@ class Aggregate:
 
     def take(self) -> list[Taken]:
         """Everything recorded since the last take. Sums that left the range of numbers are counted as dropped."""
-        found: list[Taken] = []
-        points: Counter[str] = Counter()
         self._finished.append(self._collect())
-        for one in chain.from_iterable(self._finished):
-            if isfinite(one.delta.sum):
-                points[one.head.name] += one.delta.count
-                found.append(one)
-            else:
-                self.accounts.refused(one.head.name, "not_finite", one.delta.count)
+        found = [one for finished in self._finished for one in finished]
         self._finished.clear()
-        for name, count in points.items():
-            self.accounts.emitted(name, count)
+        if not isfinite(sum([one.delta.sum for one in found])):
+            for one in found:
+                if not isfinite(one.delta.sum):
+                    self.accounts.refused(one.head.name, "not_finite", one.delta.count)
+            found = [one for one in found if isfinite(one.delta.sum)]
+        for name, points in points_by_name(found).items():
+            self.accounts.emitted(name, points)
         return found
 
     def _collect(self, but_of: int | None = None) -> list[Taken]:
@@ -326,9 +316,7 @@ class Aggregate:
 
     def points(self) -> Counter[str]:
         """Points that were not taken yet, by metric."""
-        points: Counter[str] = Counter()
-        for one in chain.from_iterable(self._finished):
-            points[one.head.name] += one.delta.count
+        points = points_by_name(list(chain.from_iterable(self._finished)))
         for name, family in list(self.families.items()):
             if live := family.points():
                 points[name] += live

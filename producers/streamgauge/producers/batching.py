@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from streamgauge.producers.aggregate import Taken
+from streamgauge.producers.aggregate import Taken, points_by_name
 from streamgauge.producers.event_rows import EventRows, Row
 from streamgauge.producers.text import unicode
-from streamgauge.schemas.batches import MAX_SPAN_MS, Context, MetricHead, Origin, Point, encode_events, encode_metrics
+from streamgauge.schemas.batches import MAX_SPAN_MS, Context, MetricHead, Origin, encode_deltas, encode_events
 from streamgauge.schemas.contracts import Contract
 
 T = TypeVar("T")
@@ -63,7 +63,9 @@ class Batcher:
         def encode(part: Sequence[Taken], origin: Origin) -> bytes:
             return encode_taken(origin, part)
 
-        for part in chunks(taken, self._limits.rows, _earliest, _latest):
+        starts = [one.delta.window_ms for one in taken]
+        ends = [max(start, one.delta.last_ms) for start, one in zip(starts, taken, strict=True)]
+        for part in chunks(taken, self._limits.rows, starts, ends):
             yield from self._batches(topic, self._stream, part, encode, points_by_name)
 
     def events(self, topic: str, kind: EventRows, rows: Sequence[Row]) -> Iterator[Batch]:
@@ -79,7 +81,8 @@ class Batcher:
         for row in rows:
             streams.setdefault(kind.stream(row, self._stream), []).append(row)
         for stream, own in streams.items():
-            for part in chunks(own, self._limits.rows, _time, _time):
+            times = [row[0] for row in own]
+            for part in chunks(own, self._limits.rows, times, times):
                 yield from self._batches(topic, stream, part, encode, points)
 
     def contract(self, topic: str, contract: Contract) -> Batch:
@@ -113,54 +116,47 @@ class Batcher:
         yield Batch(topic, stream.encode(), value, points(part), self._made)
 
 
-def _time(row: Row) -> int:
-    return int(row[0])
+def chunks(items: Sequence[T], rows: int, starts: Sequence[int], ends: Sequence[int]) -> Iterator[Sequence[T]]:
+    """Parts of at most `rows` items whose times fit one batch, in the order given unless times lie too far apart.
 
-
-def _earliest(taken: Taken) -> int:
-    return taken.delta.window_ms
-
-
-def _latest(taken: Taken) -> int:
-    return max(taken.delta.window_ms, taken.delta.last_ms)
-
-
-def chunks(
-    items: Sequence[T], rows: int, earliest: Callable[[T], int], latest: Callable[[T], int]
-) -> Iterator[Sequence[T]]:
-    """Parts of at most `rows` items whose times fit one batch, in the order given unless times lie too far apart."""
+    `starts` and `ends` hold the earliest and the latest time of each item, in ms.
+    """
     if not items:
         return
-    if max(map(latest, items)) - min(map(earliest, items)) > MAX_SPAN_MS:
-        items = sorted(items, key=earliest)
-    start, first, last = 0, earliest(items[0]), latest(items[0])
-    for place, item in enumerate(items):
-        first, last = min(first, earliest(item)), max(last, latest(item))
-        if place - start >= rows or last - first > MAX_SPAN_MS:
-            yield items[start:place]
-            start, first, last = place, earliest(item), latest(item)
-    yield items[start:]
-
-
-def points_by_name(taken: Sequence[Taken]) -> Mapping[str, int]:
-    """Points of deltas, by metric."""
-    points: Counter[str] = Counter()
-    for one in taken:
-        points[one.head.name] += one.delta.count
-    return points
+    if max(ends) - min(starts) <= MAX_SPAN_MS:
+        yield from (items[start : start + rows] for start in range(0, len(items), rows))
+        return
+    order = sorted(range(len(items)), key=starts.__getitem__)
+    part: list[T] = []
+    first = last = starts[order[0]]
+    for place in order:
+        last = max(last, ends[place])
+        if len(part) >= rows or (part and last - first > MAX_SPAN_MS):
+            yield part
+            part, first, last = [], starts[place], ends[place]
+        part.append(items[place])
+    yield part
 
 
 def encode_taken(origin: Origin, taken: Sequence[Taken]) -> bytes:
     """One batch of metric points."""
     heads: dict[MetricHead, int] = {}
-    series: dict[tuple[int, *tuple[str, ...]], int] = {}
-    points: list[Point] = []
-    for one in taken:
-        metric = heads.setdefault(one.head, len(heads))
-        place = series.setdefault((metric, *one.labels), len(series))
-        d = one.delta
-        points.append(Point(place, d.window_ms, d.count, d.sum, d.min, d.max, d.last, d.last_ms, d.buckets))
-    return encode_metrics(origin, list(heads), list(series), points)
+    places: dict[MetricHead, dict[tuple[str, ...], int]] = {}
+    series: list[tuple[int, *tuple[str, ...]]] = []
+    index: list[int] = []
+    before: MetricHead | None = None
+    metric, known = 0, dict[tuple[str, ...], int]()
+    for head, labels, _ in taken:
+        if head is not before:
+            before = head
+            metric = heads.setdefault(head, len(heads))
+            known = places.setdefault(head, {})
+        place = known.get(labels)
+        if place is None:
+            place = known[labels] = len(series)
+            series.append((metric, *labels))
+        index.append(place)
+    return encode_deltas(origin, list(heads), series, index, [delta for _, _, delta in taken])
 
 
 def encode_rows(origin: Origin, kind: EventRows, rows: Sequence[Row]) -> bytes:

@@ -14,9 +14,10 @@ from abc import abstractmethod
 from math import log2
 from typing import Any
 
-from streamgauge.producers.aggregate import Delta, Family, NotRecorded, Series
+from streamgauge.producers.aggregate import Family, NotRecorded, Series
 from streamgauge.producers.around import ExceptionCount, InProgress, Timer
 from streamgauge.producers.rough_keys import DOUBLINGS, rough_key, wire_key
+from streamgauge.schemas.batches import Delta
 from streamgauge.schemas.errors import StreamgaugeError
 
 log = logging.getLogger(__name__)
@@ -89,12 +90,14 @@ class CounterHandle(Handle):
         self._ones = self._count = 0
         self._sum = 0.0
 
-    def _swap(self) -> Delta:
+    def take(self) -> Delta:
+        """Everything gained since the last take."""
         ones = self._ones
         count = self._count
         total = self._sum
         self._ones = self._count = 0
         self._sum = 0.0
+        self._dirty = False
         return Delta(self._start // 1_000_000, ones + count, ones + total)
 
     def points(self) -> int:
@@ -142,7 +145,8 @@ class GaugeHandle(Handle):
         self._max = -math.inf
         self._stepped = False
 
-    def _swap(self) -> Delta:
+    def take(self) -> Delta:
+        """Everything gained since the last take."""
         count = self._count
         total = self._sum
         low = self._min
@@ -153,6 +157,7 @@ class GaugeHandle(Handle):
         self._sum = 0.0
         self._min = math.inf
         self._max = -math.inf
+        self._dirty = False
         return Delta(self._start // 1_000_000, count, total, low, high, last, at // 1_000_000)
 
     def points(self) -> int:
@@ -259,7 +264,8 @@ class HistogramHandle(Handle):
         self._min = math.inf
         self._max = -math.inf
 
-    def _swap(self) -> Delta:
+    def take(self) -> Delta:
+        """Everything gained since the last take."""
         fresh: dict[float, int] = {}
         rough = self._buckets
         total = self._sum
@@ -270,6 +276,7 @@ class HistogramHandle(Handle):
         self._sum = 0.0
         self._min = math.inf
         self._max = -math.inf
+        self._dirty = False
         buckets: dict[int, int] = {}
         for key, count in rough.items():
             exact = wire_key(key)
