@@ -15,7 +15,7 @@ from itertools import chain, groupby
 from math import isfinite
 from operator import attrgetter
 from threading import RLock
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from weakref import WeakSet
 
 from streamgauge.producers.accounts import Accounts
@@ -62,7 +62,7 @@ def points_by_name(taken: Sequence[Taken]) -> Counter[str]:
 
 
 _HEAD = attrgetter("head")
-_new = tuple.__new__
+_new = cast("Callable[[type[Taken], tuple[Any, ...]], Taken]", tuple.__new__)
 
 
 class Series(ABC):

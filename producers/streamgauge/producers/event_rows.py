@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 from streamgauge.producers.text import plain
@@ -194,6 +193,8 @@ class EventRows:
         """The stream an event belongs to: `ordinary`, or one of 64 by a fixed hash of its idempotency key."""
         if not self._key:
             return ordinary
+        from hashlib import blake2b  # loads OpenSSL, which few events need
+
         digest = blake2b(row[self._key].encode("utf-8", "replace"), digest_size=16).digest()
         return f"ik-{self.name}-{int.from_bytes(digest, 'big') % IK_STREAMS:02d}"
 

@@ -7,7 +7,7 @@ it starts with the first record. Memory is bounded whether or not a broker answe
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -40,7 +40,7 @@ POLL_S = 0.05
 
 def new_instance(given: str) -> str:
     """An id that no other process has: `given` with a random suffix, since workers of one host share their settings."""
-    return f"{given[:MAX_INSTANCE]}-{secrets.token_hex(4)}" if given else secrets.token_hex(16)
+    return f"{given[:MAX_INSTANCE]}-{os.urandom(4).hex()}" if given else os.urandom(16).hex()
 
 
 class Producer:

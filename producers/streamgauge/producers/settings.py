@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import unquote
 
 import orjson
 
@@ -126,10 +125,18 @@ OTEL_ATTRIBUTES = {
 """Resource attributes and the setting each one fills, the preferred spelling first."""
 
 
+def _decoded(text: str) -> str:
+    if "%" not in text:
+        return text
+    from urllib.parse import unquote  # few need it, and everybody pays for imports
+
+    return unquote(text)
+
+
 def otel_values(environ: Mapping[str, str]) -> dict[str, str]:
     """Settings that OpenTelemetry's variables say. A pair that is not `key=value` is skipped, as its rules ask."""
     attributes = {
-        key.strip(): unquote(value.strip())
+        key.strip(): _decoded(value.strip())
         for key, equals, value in (
             part.partition("=") for part in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(",")
         )
