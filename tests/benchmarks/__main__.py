@@ -22,7 +22,7 @@ from tests.benchmarks.report import Conditions, Figure, json_line, table
 from tests.support.kafka import KafkaToolsMissing
 
 BENCHMARKS = {
-    "producer": "calls of the client library, beside a bare lock and prometheus_client",
+    "producers": "calls of the client library, beside a bare lock, prometheus_client, OpenTelemetry and datadogpy",
     "worker": "CPU an event on a real Kafka, beside a bare consumer",
     "transactions": "what a worker's transactions cost, beside acknowledged sends and a committed offset",
     "small_instances": "CPU a message of 2,000 instances that send 20 points each",
