@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,7 +83,7 @@ def prometheus_calls() -> Names:
 
 
 @contextmanager
-def opentelemetry_calls() -> Iterator[Names]:
+def opentelemetry_calls() -> Generator[Names]:
     """The same of the OpenTelemetry SDK, with a reader that nobody reads."""
     metrics: Any = importlib.import_module("opentelemetry.sdk.metrics")
     export: Any = importlib.import_module("opentelemetry.sdk.metrics.export")
@@ -96,7 +96,7 @@ def opentelemetry_calls() -> Iterator[Names]:
 
 
 @contextmanager
-def datadog_calls() -> Iterator[Names]:
+def datadog_calls() -> Generator[Names]:
     """The same of datadogpy, which aggregates in the process and sends into a port that nobody reads."""
     library: Any = importlib.import_module("datadog.dogstatsd.base")
     client = library.DogStatsd(

@@ -265,12 +265,12 @@ class Aggregate:
             window = self._window = (start, start + WINDOW_NS)
         return window[0]
 
-    def family(self, head: MetricHead, make: MakeSeries[S_co]) -> Family[S_co] | None:
-        """The series of a metric; None when another declaration has this name already."""
+    def family(self, head: MetricHead, make: MakeSeries[S_co], budget: int | None = None) -> Family[S_co] | None:
+        """The series of a metric; None when another declaration has this name already. The first one's budget holds."""
         with self._lock:
             known = self.families.get(head.name)
             if known is None:
-                made = Family(self, head, make, self._budget)
+                made = Family(self, head, make, budget or self._budget)
                 self.families[head.name] = made
                 return made
             if known.head != head or known.make is not make:

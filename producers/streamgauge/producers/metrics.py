@@ -50,7 +50,8 @@ class Metric(Generic[H]):
     """What counters, gauges and histograms share.
 
     `namespace` and `subsystem` are put before the name, as in prometheus_client. `granularity` is the finest window that
-    is kept. A wrong declaration raises DeclarationError at once.
+    is kept, `budget` how many series may be in use (default: the setting). A wrong declaration raises DeclarationError
+    at once.
     """
 
     kind: ClassVar[str]
@@ -65,6 +66,7 @@ class Metric(Generic[H]):
         subsystem: str = "",
         unit: str = "",
         granularity: str = "10s",
+        budget: int | None = None,
         producer: Producer | None = None,
     ) -> None:
         full = "_".join(part for part in (namespace, subsystem, name) if part)
@@ -72,9 +74,13 @@ class Metric(Generic[H]):
         labels = (labelnames,) if isinstance(labelnames, str) else tuple(labelnames)
         self.documentation = documentation
         self.head = MetricHead(full, self.kind, unit, labels, granularity)
-        if problems := list(head_problems(self.head)):
+        problems = list(head_problems(self.head))
+        if budget is not None and budget < 1:
+            problems.append(f"budget {budget}: how many series may be in use, 1 or more")
+        if problems:
             lines = "\n".join(f"  {problem}" for problem in problems)
             raise DeclarationError(f"{type(self).__name__} {full!r} cannot be declared like this:\n{lines}")
+        self._budget = budget
         self._given = producer
         self._bound: Family[H] | None = None
         self._children: dict[tuple[Any, ...], H] = {}
@@ -98,7 +104,7 @@ class Metric(Generic[H]):
     def _family(self) -> Family[H]:
         if self._bound is None:
             producer = self._given or default.get_default()
-            self._bound = producer.family(self.head, self._make())
+            self._bound = producer.family(self.head, self._make(), self._budget)
             self._children = self._bound.series
         return self._bound
 
@@ -127,7 +133,7 @@ class Metric(Generic[H]):
         try:
             texts = tuple(map(plain, values))
         except Exception:  # a value whose own str() fails
-            return family.refused("wrong_type")
+            return family.refused("wrong_label")
         if any(len(text) > MAX_LABEL_CHARS for text in texts):
             return family.refused("too_long")
         return family.get(texts)

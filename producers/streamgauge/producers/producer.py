@@ -138,9 +138,9 @@ class Producer:
         if self._accounts.refused(name, reason, points):
             log.warning("event %s: some are not sent (%s)", name, reason)
 
-    def family(self, head: MetricHead, make: MakeSeries[S_co]) -> Family[S_co]:
+    def family(self, head: MetricHead, make: MakeSeries[S_co], budget: int | None = None) -> Family[S_co]:
         """The series of a metric. Raises DeclarationError when this producer knows its name with another declaration."""
-        if family := self._aggregate.family(head, make):
+        if family := self._aggregate.family(head, make, budget):
             return family
         known = self._aggregate.families[head.name].head
         raise DeclarationError(

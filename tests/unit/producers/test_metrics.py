@@ -295,6 +295,20 @@ def test_beyond_the_budget_series_share_one_and_the_sum_stays_exact(caplog: pyte
     assert "user" in warnings[0]
 
 
+def test_a_metric_may_declare_a_budget_of_its_own() -> None:
+    producer, transport, _ = captured_producer(series_budget=2)
+    wide = Counter("wide", "", ["user"], budget=4, producer=producer)
+    usual = Counter("usual", "", ["user"], producer=producer)
+    for user in range(6):
+        wide.labels(user).inc()
+        usual.labels(user).inc()
+    producer.flush()
+    assert producer.stats().overflowed == {"wide": 2, "usual": 4}
+    assert transport.sums() == {"wide": 6.0, "usual": 6.0}
+    with pytest.raises(DeclarationError, match="budget 0"):
+        Counter("none", budget=0, producer=producer)
+
+
 def test_series_that_rest_make_room_and_kept_handles_of_them_still_count() -> None:
     producer, transport, clock = captured_producer(series_budget=2)
     requests = Counter("requests", "", ["user"], producer=producer)
