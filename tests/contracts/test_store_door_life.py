@@ -176,10 +176,12 @@ def test_rows_that_a_full_disk_did_not_take_are_an_error_and_are_in_when_they_ar
         with DoorProcess(tmp_path / "data") as door:
             settings = "SETTINGS non_replicated_deduplication_window = 9"
             door.run(f"CREATE TABLE default.few (a UInt64) ENGINE = MergeTree ORDER BY a {settings}")
-            disk.fill()
+            disk.fill(leave=32 << 20)
             insert = partial(
                 door.ask, "INSERT INTO default.few FORMAT TSV", b"1\n2\n", insert_deduplication_token="one"
             )
+            assert insert().code == 243, "what is left is room for what has begun"
+            disk.fill()
             assert insert().code == 243
             disk.empty()
             assert insert().status == 200

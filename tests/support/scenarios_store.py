@@ -50,8 +50,9 @@ def disk_full(scene: Scene) -> bool:
     """No room on the store's disk for a while, and then again; False where no small disk can be had."""
     scene.flow()
     scene.until_stored(1)
-    if not scene.small_disk.fill():
+    if not scene.small_disk.fill(leave=32 << 20):
         return False
+    time.sleep(3)  # a disk fills over time: what has begun has room to end
     end = time.monotonic() + scene.random.uniform(8, 12)
     refused = news(scene)
     scene.until(lambda: scene.small_disk.fill() and "insert into" in refused(), 60, "there is no room")

@@ -50,14 +50,14 @@ class SmallDisk:
             _take_away(self._place)
             self._place = None
 
-    def fill(self) -> bool:
-        """Leave no room, until the store removes something; False where there is no small disk."""
+    def fill(self, leave: int = 0) -> bool:
+        """Leave so many bytes, until the store removes something; False where there is no small disk."""
         if self._place is None:
             return False
         while True:
             now = os.statvfs(self._place)
             used = (now.f_blocks - now.f_bfree) * now.f_frsize
-            if _mount("-o", f"remount,size={used}", str(self._place)):
+            if _mount("-o", f"remount,size={used + leave}", str(self._place)):
                 return True  # else more was written meanwhile
 
     def empty(self) -> None:

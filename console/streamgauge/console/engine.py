@@ -61,13 +61,18 @@ _FIXED_SETTINGS = (
 )
 # The engine lays its own default database over the files of the working directory, so that a table may be a path. That
 # one is moved out of the way under this name, where the grants make it useless; `default` is a plain database.
+# Inserts and merges are refused while so little room is left that one could fail halfway: the engine (chDB 4.1) takes a
+# merge whose last bytes found no room for a good one.
 _CONFIG = """<clickhouse>
 <default_database>_unused</default_database>
+<storage_configuration><disks><default><keep_free_space_bytes>{spare}</keep_free_space_bytes></default></disks></storage_configuration>
 <user_directories><users_xml><path>{users}</path></users_xml></user_directories>
 </clickhouse>
 """
 
 
+SPARE_BYTES = 64 << 20
+"""Room on the disk that is never used."""
 _WRITE_FAILURES = """SELECT sum(value) FROM system.errors WHERE name IN (
   'NOT_ENOUGH_SPACE', 'CANNOT_WRITE_TO_FILE_DESCRIPTOR', 'CANNOT_OPEN_FILE', 'CANNOT_CLOSE_FILE', 'CANNOT_FSYNC',
   'CANNOT_CREATE_DIRECTORY', 'CANNOT_TRUNCATE_FILE', 'DIRECTORY_ALREADY_EXISTS', 'MEMORY_LIMIT_EXCEEDED',
@@ -332,5 +337,5 @@ def _connector(path: Path, folder: Path) -> Callable[[], _Connection]:
     address = f"{path}?config-file={quote(str(folder / 'config.xml'))}"
     constraints = "".join(f"<{name}><readonly/></{name}>" for name in _FIXED_SETTINGS)
     (folder / "users.xml").write_text(_USERS.format(constraints=constraints))
-    (folder / "config.xml").write_text(_CONFIG.format(users="users.xml"))
+    (folder / "config.xml").write_text(_CONFIG.format(users="users.xml", spare=SPARE_BYTES))
     return lambda: connect(address)
