@@ -14,7 +14,9 @@ from threading import RLock
 @dataclass(frozen=True, slots=True)
 class FlushReport:
     """What a flush came to, in points: acknowledged and dropped while it ran, still waiting in memory at its end (`left`),
-    and on disk only (`spooled`), where a later process of the service finds them. `by_reason` divides `dropped`."""
+    and on disk only (`spooled`), where a later process of the service finds them. `by_reason` divides `dropped`.
+
+    What the producer tells of itself is not counted here."""
 
     delivered: int
     dropped: int
@@ -106,13 +108,14 @@ class Accounts:
         with self._lock:
             self._acknowledged.update(points)
 
-    def acknowledged_and_reasons(self) -> tuple[int, Counter[str]]:
-        """Points acknowledged so far, and points dropped so far by reason."""
+    def acknowledged_and_reasons(self, without: frozenset[str]) -> tuple[int, Counter[str]]:
+        """Points acknowledged so far, and points dropped so far by reason, of all names but those."""
         with self._lock:
             reasons: Counter[str] = Counter()
-            for (_, reason), points in self._dropped.items():
-                reasons[reason] += points
-            return self._acknowledged.total(), reasons
+            for (name, reason), points in self._dropped.items():
+                if name not in without:
+                    reasons[reason] += points
+            return sum(points for name, points in self._acknowledged.items() if name not in without), reasons
 
     def books(self) -> tuple[Counter[str], Counter[str], Counter[tuple[str, str]]]:
         """Copies of what was emitted, acknowledged and dropped."""

@@ -40,6 +40,11 @@ def new_instance(given: str) -> str:
     return f"{given[:MAX_INSTANCE]}-{os.urandom(4).hex()}" if given else os.urandom(16).hex()
 
 
+def _total(points: Counter[str]) -> int:
+    """All points but those of the producer's own metrics."""
+    return sum(count for name, count in points.items() if name not in NAMES)
+
+
 class Producer:
     """One sender: its settings, metrics, waiting events and batches, and its connection.
 
@@ -142,14 +147,14 @@ class Producer:
     def flush(self, timeout: float | None = None) -> FlushReport:
         """Send everything and wait for the acknowledgements, at most `timeout` seconds (default: the exit timeout)."""
         deadline = time.monotonic() + (self.settings.exit_timeout / 1_000 if timeout is None else timeout)
-        before = self._accounts.acknowledged_and_reasons()
-        everything, left, spooled = True, self._not_taken().total(), 0
+        before = self._accounts.acknowledged_and_reasons(NAMES)
+        everything, left, spooled = True, _total(self._not_taken()), 0
         while True:
             remaining = max(0.0, deadline - time.monotonic())
             if self._working.acquire(timeout=remaining):
                 try:
                     self._work(everything)
-                    everything, left, spooled = False, self._waiting().total(), self._delivery.spooled().total()
+                    everything, left, spooled = False, _total(self._waiting()), _total(self._delivery.spooled())
                     done, in_flight = self._delivery.empty() and not self._held, self._delivery.in_flight()
                 finally:
                     self._working.release()
@@ -164,7 +169,7 @@ class Producer:
         return self._report(before, left, spooled)
 
     def _report(self, before: tuple[int, Counter[str]], left: int, spooled: int) -> FlushReport:
-        acknowledged, reasons = self._accounts.acknowledged_and_reasons()
+        acknowledged, reasons = self._accounts.acknowledged_and_reasons(NAMES)
         reasons.subtract(before[1])
         return FlushReport(acknowledged - before[0], reasons.total(), left, spooled, +reasons)
 
@@ -176,7 +181,7 @@ class Producer:
         if self._closed:
             return FlushReport(0, 0, 0)
         deadline = time.monotonic() + (self.settings.exit_timeout / 1_000 if timeout is None else timeout)
-        before = self._accounts.acknowledged_and_reasons()
+        before = self._accounts.acknowledged_and_reasons(NAMES)
         self._closed = True
         self._aggregate.closed = "closed"
         self._buffer.close()
@@ -187,8 +192,8 @@ class Producer:
         self._transport.close(max(0.0, deadline - time.monotonic()))
         with self._working:
             spooled = self._delivery.end(self._aggregate.take(), self._buffer)
-            left = self._waiting().total()
-        report = self._report(before, left, spooled.total())
+            left = _total(self._waiting())
+        report = self._report(before, left, _total(spooled))
         if report.dropped:
             log.warning("%d points were not delivered when the producer closed", report.dropped)
         if report.spooled:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
@@ -71,7 +72,6 @@ class Spool:
         self._accounts = accounts
         self._clock = clock
         self._claim: Claim | None = None
-        self._claims = 0
         self._numbers = 0
         self._files: list[SpoolFile] = []
         self._current: SpoolFile | None = None
@@ -224,13 +224,17 @@ class Spool:
         self._make_room(size)
         if self._current is None:
             if self._claim is None:
-                again = f"-{self._claims}" if self._claims else ""
-                self._claim, self._claims = Claim.new(self._home, self._name + again), self._claims + 1
+                self._claim = Claim.new(self._home, self._unused_name())
             self._numbers += 1
             self._current = SpoolFile.new(self._claim, self._numbers)
             self._files.append(self._current)
             self._files.sort()
         return self._current
+
+    def _unused_name(self) -> str:
+        # an instance that was named by hand may have left a directory of this very name
+        names = (f"{self._name}-{number}" if number else self._name for number in count())
+        return next(name for name in names if not (self._home / name).exists())
 
     def _end_current(self) -> None:
         # its descriptor stays open for reading; a file that failed is not written to again
