@@ -108,9 +108,7 @@ def test_events_and_counts_survive_an_outage_in_living_ended_and_killed_processe
         "STREAMGAUGE_FLUSH_INTERVAL": "500ms",
         "STREAMGAUGE_EXIT_TIMEOUT": "1s",
     }
-    settings = ProducerSettings(
-        brokers=private_kafka.bootstrap, region=unique, spool=str(tmp_path), flush_interval=500
-    )
+    settings = ProducerSettings(brokers=private_kafka.bootstrap, region=unique, spool=str(tmp_path), flush_interval=500)
     living = Producer(settings)
     living_calls = Counter(CALLS.head.name, "", CALLS.head.labels, producer=living)
     set_default(living)

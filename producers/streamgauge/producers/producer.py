@@ -40,6 +40,11 @@ def new_instance(given: str) -> str:
     return f"{given[:MAX_INSTANCE]}-{os.urandom(4).hex()}" if given else os.urandom(16).hex()
 
 
+def chance() -> float:
+    """A number from [0, 1), another one in every process."""
+    return int.from_bytes(os.urandom(4), "big") / 2**32
+
+
 def _total(points: Counter[str]) -> int:
     """All points but those of the producer's own metrics."""
     return sum(count for name, count in points.items() if name not in NAMES)

@@ -326,8 +326,8 @@ class Spool:
             self._say(error, LEFT)
             self._leave(one)
             return
-        for name, count in points.items():
-            self._accounts.emitted(name, count)
+        for name, found in points.items():
+            self._accounts.emitted(name, found)
         if torn:
             self._accounts.refused(UNKNOWN, "torn_record")
             log.warning("%s ends in a record that is not whole; what is before it is kept", one.path)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from streamgauge.producers import Dimension, Event, Producer, ProducerSettings
-from streamgauge.producers.testing import CapturedTransport
+from streamgauge.producers.testing import Captured, CapturedTransport
 from tests.support.small_disk import SmallDisk
 from tests.unit.producers.decoded import event_batches, rows, values
 
@@ -84,20 +84,20 @@ def successor(spool: Path) -> tuple[Producer, CapturedTransport]:
 
 def replay(producer: Producer, transport: CapturedTransport) -> list[str]:
     """Pages of everything that it finds, as a worker would count them: each number of a stream once."""
-    for _ in range(300):
+    idle = 0
+    while idle < 20:
+        before = len(transport.delivered)
         producer.step()
         transport.poll(0)
-        time.sleep(0.002)
-    seen: set[tuple[str, int, str, int]] = set()
-    fresh = [
-        message
-        for message, batch in zip(
-            [one for one in transport.delivered if "events" in one.topic], event_batches(transport.delivered), strict=True
-        )
-        if (one := (batch.origin.context["instance"], batch.origin.epoch, batch.origin.stream, batch.origin.seq))
-        not in seen
-        and not seen.add(one)
-    ]
+        time.sleep(0.005)
+        idle = 0 if len(transport.delivered) > before else idle + 1
+    known: dict[tuple[str, int, str, int], Captured] = {}
+    events = [one for one in transport.delivered if "events" in one.topic]
+    for message, batch in zip(events, event_batches(events), strict=True):
+        origin = batch.origin
+        number = (origin.context["instance"], origin.epoch, origin.stream, origin.seq)
+        assert known.setdefault(number, message) == message
+    fresh = known.values()
     return [row["page"] for row in rows(fresh, "viewed")]
 
 
