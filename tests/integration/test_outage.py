@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from streamgauge.producers import Counter, Producer, ProducerSettings, emit
 from streamgauge.producers.default import set_default
+from streamgauge.schemas.columns import Numbers, Strings
 from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
 from tests.support.kafka import KafkaBroker, create_topic
 from tests.support.outage_emitter import CALLS, Tick
@@ -68,18 +69,20 @@ def raw(bootstrap: str, topics: Iterable[str]) -> list[EventBatch | MetricBatch]
         consumer.close()
 
 
+def texts(column: Strings | Numbers) -> list[str]:
+    """The texts of a column, row by row."""
+    assert isinstance(column, Strings)
+    return [column.dictionary[place] or "" for place in column.index]
+
+
 def ticks(batches: list[EventBatch | MetricBatch]) -> dict[str, list[int]]:
     """Numbers of the events of each emitter, in order; one that came twice would be there twice."""
     found: dict[str, list[int]] = {}
     for batch in batches:
         if isinstance(batch, EventBatch):
-            who, number = (
-                [column.dictionary[place] for place in column.index]
-                for column in (batch.fields[name] for name in ("who", "number"))
-                if hasattr(column, "dictionary")
-            )
+            who, number = (texts(batch.fields[name]) for name in ("who", "number"))
             for one, tick in zip(who, number, strict=True):
-                found.setdefault(str(one), []).append(int(tick or -1))
+                found.setdefault(one, []).append(int(tick))
     return {who: sorted(numbers) for who, numbers in found.items()}
 
 

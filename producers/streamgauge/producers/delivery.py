@@ -241,7 +241,7 @@ class Delivery:
         """
         self.settle()
         self._wait(taken)
-        for batch in self._outbox.everything():
+        for batch in sorted(self._outbox.everything()):
             self._leave(batch)
         while len(self._backlog):
             self._end_metrics(self._backlog.take(self._rows))

@@ -116,8 +116,8 @@ class Outbox:
         return batch in self._held
 
     def everything(self) -> Sequence[Batch]:
-        """All batches that are not settled, oldest first."""
-        return sorted(self._held)
+        """All batches that are not settled, in no order."""
+        return list(self._held)
 
     def in_flight(self) -> int:
         """Batches in the transport's hands."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -149,3 +150,24 @@ def test_a_sum_that_leaves_the_range_of_numbers_takes_nobody_along() -> None:
     assert backlog.add([large]) == {}
     assert backlog.add([large]) == {"not_finite": Counter(latency=2)}
     assert backlog.take(9) == [large]
+
+
+def test_its_bound_is_about_what_it_takes_of_memory() -> None:
+    bound = 2 << 20
+    backlog = Backlog(bound)
+    tracemalloc.start()
+    try:
+        for window in range(200):
+            backlog.add(
+                Taken(
+                    LATENCY,
+                    (str(one),),
+                    Delta(START + 10_000 * window, 9, one + 0.5, 0.1, 0.7, 0.3, START + 10_000 * window + one, {}),
+                )
+                for one in range(200)
+            )
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert backlog.points() == {"latency": 200 * 200 * 9}
+    assert 0.5 * bound < taken < 1.2 * bound
