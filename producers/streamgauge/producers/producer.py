@@ -134,6 +134,7 @@ class Producer:
         return self._kinds.setdefault(type(event), EventRows(contract_of(type(event))))
 
     def _refuse(self, name: str, reason: str, points: int = 1) -> None:
+        self._on_record()  # a loss is told by the flusher, which may have had nothing to do so far
         if self._accounts.refused(name, reason, points):
             log.warning("event %s: some are not sent (%s)", name, reason)
 
@@ -195,9 +196,15 @@ class Producer:
         if self._flusher is not None and self._flusher is not threading.current_thread():
             self._flusher.join(max(4 * POLL_S, deadline - time.monotonic()))
         self._transport.close(max(0.0, deadline - time.monotonic()))
-        with self._working:
-            spooled = self._delivery.end(self._aggregate.take(), self._buffer)
-            left = _total(self._waiting())
+        # a disk that hangs holds up the flusher, but not the end of the process
+        if self._working.acquire(timeout=max(1.0, deadline - time.monotonic())):
+            try:
+                spooled = self._delivery.end(self._aggregate.take(), self._buffer)
+            finally:
+                self._working.release()
+        else:
+            spooled = self._delivery.spooled()
+        left = _total(self._waiting())
         report = self._report(before, left, _total(spooled))
         if report.dropped:
             log.warning("%d points were not delivered when the producer closed", report.dropped)
@@ -262,7 +269,7 @@ class Producer:
         return max(0.0, min(due for due in dues if due is not None) - now)
 
     def _on_record(self) -> None:
-        if self._flusher is None and self._background and self._starting.acquire(blocking=False):
+        if self._flusher is None and self._background and not self._closed and self._starting.acquire(blocking=False):
             try:
                 flusher = threading.Thread(target=self._run, name="streamgauge-flusher", daemon=True)
                 flusher.start()

@@ -276,6 +276,34 @@ def test_the_flusher_outlives_a_transport_that_raises(caplog: pytest.LogCaptureF
     assert "a flush failed" in caplog.text
 
 
+class HangingTransport(CapturedTransport):
+    """Takes a message and does not come back, as a disk may that is not there any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.released = threading.Event(), threading.Event()
+
+    def send(self, topic: str, key: bytes, value: bytes, report: Any) -> None:
+        """Hang."""
+        self.entered.set()
+        self.released.wait(60)
+        super().send(topic, key, value, report)
+
+
+def test_a_flusher_that_hangs_does_not_hold_up_the_end() -> None:
+    transport = HangingTransport()
+    producer = Producer(ProducerSettings(flush_interval=10), transport)
+    Counter("requests", producer=producer).inc()
+    assert transport.entered.wait(20)
+    started = time.monotonic()
+    try:
+        report = producer.close(0.1)
+        assert time.monotonic() - started < 10
+        assert (report.delivered, report.dropped, report.left) == (0, 0, 1)
+    finally:
+        transport.released.set()
+
+
 def test_every_process_gets_an_instance_of_its_own() -> None:
     assert len({new_instance("host-1") for _ in range(100)}) == 100
     assert new_instance("host-1").startswith("host-1-")

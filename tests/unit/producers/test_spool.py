@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from streamgauge.processors.sequences import SequencePolicy, Sequences
 from streamgauge.producers import Counter, Dimension, Event, Producer, ProducerSettings
 from streamgauge.producers.outbox import Outcome
 from streamgauge.producers.settings import producer_settings
@@ -344,3 +345,24 @@ def test_contracts_travel_with_the_events_they_are_of(tmp_path: Path) -> None:
     run(successor, transport, clock, 3)
     assert [one.topic.split(".")[2] for one in transport.delivered][:2] == ["contracts", "events"]
     successor.close(0)
+
+
+def test_a_process_that_begins_without_a_broker_is_heard_from_its_first_number_on(tmp_path: Path) -> None:
+    # workers take the first number that they hear of a stream for its beginning when it is beyond their reach
+    reach = SequencePolicy(max_holes=20)
+    producer, transport, clock = away(tmp_path, outbox_bytes=2_000)
+    views(producer, clock, range(200))
+    assert producer.stats().spooled["viewed"] > 150
+    transport.outcome = Outcome.ACKNOWLEDGED
+    for page in range(200, 300):
+        producer.emit(Viewed(page=str(page)))
+        run(producer, transport, clock, 1)
+    sequences = Sequences(reach)
+    heard = [
+        row["page"]
+        for one in transport.delivered
+        if "events" in one.topic and sequences.first_time(event_batches([one])[0].origin, 1)
+        for row in rows([one], "viewed")
+    ]
+    assert sorted(heard, key=int) == [str(page) for page in range(300)]
+    producer.close(0)
