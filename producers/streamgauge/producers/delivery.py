@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -118,8 +118,9 @@ class Delivery:
             self._number(self._backlog.take(self._rows))
 
     def events(self, buffer: EventBuffer) -> bool:
-        """Take waiting events as far as there is room; True when some have to go on waiting."""
-        while len(buffer):
+        """Take events that wait now as far as there is room; True when some have to go on waiting."""
+        left = len(buffer)  # what is emitted meanwhile must not keep us here
+        while left > 0 and len(buffer):
             if self._outbox.room() >= buffer.bytes:
                 found = buffer.take()
             elif self._outbox.room() > 0 or self._has_disk():
@@ -127,6 +128,7 @@ class Delivery:
             else:
                 return True
             for kind, rows in found.items():
+                left -= len(rows)
                 self._events(kind, rows, self._take)
         return False
 
@@ -219,20 +221,34 @@ class Delivery:
 
     def empty(self) -> bool:
         """Whether everything that this process took was acknowledged or given up."""
-        return not len(self._outbox) and not len(self._backlog) and not (self._spool and self._spool.holds_own())
+        if len(self._backlog) or len(self._outbox) > len(self._lent()):
+            return False
+        return self._spool is None or not self._spool.holds_own()
 
     def waiting(self) -> Counter[str]:
-        """Points in memory, by name."""
-        points = Counter(self._backlog.points())
+        """Points in memory, by name, but for those that another process left on disk."""
+        points, lent = Counter(self._backlog.points()), self._lent()
         for batch in self._outbox.everything():
-            points.update(batch.points)
+            if batch not in lent:
+                points.update(batch.points)
         return points
 
     def spooled(self) -> Counter[str]:
-        """Points on disk only, by name."""
-        return self._spool.points() if self._spool is not None else Counter()
+        """Points on disk, by name, but for those of this process that are in memory too."""
+        points = self._spool.points() if self._spool is not None else Counter[str]()
+        for batch in self._lent():
+            points.update(batch.points)
+        return points
+
+    def _lent(self) -> Set[Batch]:
+        return self._spool.lent() if self._spool is not None else frozenset()
 
     # the end
+
+    def ending(self) -> None:
+        """The process ends: what others left is left to others again."""
+        if self._spool is not None:
+            self._spool.ending()
 
     def end(self, taken: Sequence[Taken], buffer: EventBuffer) -> Counter[str]:
         """Leave what is not acknowledged on disk, for a later process, or give it up where there is no disk.

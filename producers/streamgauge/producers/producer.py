@@ -191,6 +191,7 @@ class Producer:
         self._closed = True
         self._aggregate.closed = "closed"
         self._buffer.close()
+        self._delivery.ending()
         self._wake.put(None)
         self.flush(max(0.0, deadline - time.monotonic()))
         if self._flusher is not None and self._flusher is not threading.current_thread():

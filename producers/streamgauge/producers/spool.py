@@ -83,7 +83,7 @@ class Spool:
         self._broken_until: float | None = None
         self._said: set[str] = set()
         self._order = -(1 << 60)
-        self._closed = False
+        self._ending = self._closed = False
 
     # what the outbox's owner asks
 
@@ -126,6 +126,10 @@ class Spool:
             found.update(one.only_here)
         return +found
 
+    def lent(self) -> set[Batch]:
+        """Batches in memory that are other processes': they are on disk too, and nobody here waits for them."""
+        return {batch for batch in self._replaying if self._places[batch][0].claim is not self._claim}
+
     def holds_own(self) -> bool:
         """Whether records of this process are on disk only."""
         return any(one.claim is self._claim and one.waiting for one in self._files)
@@ -141,7 +145,7 @@ class Spool:
         if self._unsynced_since is not None:
             dues.append(self._unsynced_since + self._policy.sync_every)
         if self._replayable():
-            dues.append(self._credited + max(0.01, -self._credit / self._policy.pace))
+            dues.append(self._credited + max(0.05, -self._credit / self._policy.pace))
         return min(dues)
 
     def work(self, room: int) -> Iterator[Batch]:
@@ -151,7 +155,7 @@ class Spool:
             return
         if self._unsynced_since is not None and now - self._unsynced_since >= self._policy.sync_every:
             self.sync()
-        if now >= self._adopt_at:
+        if now >= self._adopt_at and not self._ending:
             self._adopt_at = now + self._policy.adopt_every
             self._adopt()
         yield from self._load(now, room)
@@ -165,6 +169,10 @@ class Spool:
             except OSError as error:
                 self._trouble(error)
                 self._end_current()
+
+    def ending(self) -> None:
+        """Begin nothing any more for others: the end of a process must not wait for what another one left."""
+        self._ending = True
 
     def close(self) -> None:
         """Leave what there is to later processes; remove what is empty."""
@@ -351,6 +359,8 @@ class Spool:
         for one in list(self._files):
             if self._credit <= 0:
                 return
+            if self._ending and one.claim is not self._claim:
+                continue
             self._look(one)
             while not one.gone and (number := one.next_on_disk()) is not None:
                 if self._credit <= 0 or in_flight >= pace or room <= 0:

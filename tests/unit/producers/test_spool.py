@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -366,3 +367,43 @@ def test_a_process_that_begins_without_a_broker_is_heard_from_its_first_number_o
     ]
     assert sorted(heard, key=int) == [str(page) for page in range(300)]
     producer.close(0)
+
+
+class SlowTransport(CapturedTransport):
+    """Answers, but takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since = 0.0
+
+    def send(self, topic: str, key: bytes, value: bytes, report: Any) -> None:
+        """Take it, and the time."""
+        self._since = time.monotonic()
+        super().send(topic, key, value, report)
+
+    def poll(self, seconds: float, hurry: bool = False) -> None:
+        """Answer a third of a second after the latest message."""
+        time.sleep(min(seconds, 0.01))
+        if time.monotonic() - self._since > 0.3:
+            super().poll(seconds, hurry)
+
+
+def test_the_end_of_a_process_does_not_wait_for_what_another_one_left(tmp_path: Path) -> None:
+    producer, _, clock = away(tmp_path)
+    for number in range(100):
+        producer.emit(Viewed(page=f"{number}" + "x" * 4_000))
+        clock.advance(1)
+        producer.step()
+    producer.close(0)
+    transport = SlowTransport()
+    script = Producer(ProducerSettings(spool=str(tmp_path), spool_pace=50_000), transport, background=False)
+    Counter("runs", producer=script).inc()
+    started = time.monotonic()
+    report = script.flush(10)
+    assert (report.left, time.monotonic() - started < 5) == (0, True)
+    assert [one for one in transport.sent if "events" in one.topic]
+    report = script.close(10)
+    assert time.monotonic() - started < 5
+    assert transport.sums()["runs"] == 1
+    assert report.dropped == 0
+    assert files(tmp_path)
