@@ -115,6 +115,9 @@ def test_kill_9_in_mid_write_costs_no_record_that_was_whole(tmp_path: Path, seed
         while time.monotonic() < until:
             whole = int(line(process))
         process.send_signal(signal.SIGKILL)
+        assert process.stdout is not None
+        for said in process.stdout.read().split("\n")[:-1]:
+            whole = int(said)
         process.wait()
     (file, *_) = sorted(tmp_path.rglob("*.seg"))
     last = sorted(tmp_path.rglob("*.seg"))[-1]
