@@ -16,6 +16,7 @@ import click
 import pytest
 
 from streamgauge.console.frame import root
+from streamgauge.producers import own_metrics
 from streamgauge.producers.default import set_default
 from streamgauge.producers.testing import captured_producer
 from streamgauge.schemas.batches import MetricHead
@@ -258,7 +259,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[reference.Engin
     engine = reference.Engine(tmp_path_factory.mktemp("store"))
     heads, contract, _ = run_service()
     migrate(engine, Retention(), "streamgauge")
-    ensure_views(engine, "streamgauge", heads, [contract, FLIGHT])
+    ensure_views(engine, "streamgauge", [*heads, *own_metrics.HEADS.values()], [contract, FLIGHT])
     engine.command("USE streamgauge")
     yield engine
     engine.close()

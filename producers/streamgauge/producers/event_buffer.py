@@ -39,14 +39,17 @@ class EventBuffer:
         self._append((kind, row, size))
         return len(self._waiting) or 1 if waiting else 1
 
-    def take(self) -> dict[EventRows, list[Row]]:
-        """Everything that waits now; what comes meanwhile may wait on."""
+    def take(self, most: int | None = None, size: int = 0) -> dict[EventRows, list[Row]]:
+        """Everything that waits now, what comes meanwhile may wait on; or the oldest, at most `most` of about `size` bytes."""
         found: dict[EventRows, list[Row]] = {}
         with self._lock:
-            for _ in range(len(self._waiting)):
-                kind, row, size = self._waiting.popleft()
-                self._bytes_out += size
+            until = self._bytes_out + size
+            for _ in range(len(self._waiting) if most is None else min(most, len(self._waiting))):
+                kind, row, row_size = self._waiting.popleft()
+                self._bytes_out += row_size
                 found.setdefault(kind, []).append(row)
+                if most is not None and self._bytes_out >= until:
+                    break
         return found
 
     def close(self) -> None:
@@ -60,6 +63,11 @@ class EventBuffer:
             for kind, row, _ in self._waiting.copy():
                 points[kind.name] += kind.points_of(row)
         return points
+
+    @property
+    def bytes(self) -> int:
+        """About how many bytes wait."""
+        return self._bytes_in - self._bytes_out
 
     def __len__(self) -> int:
         return len(self._waiting)

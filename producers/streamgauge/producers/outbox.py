@@ -1,13 +1,14 @@
-"""Outbox: batches between encoding and acknowledgement, bounded in bytes. When full, the oldest that waits is dropped.
+"""Outbox: batches between encoding and acknowledgement. It says when it is full; it never drops what has a number.
 
 A batch that failed comes again with its own number, since it may have arrived after all. Only so many bytes are in the
-transport's hands at once: what is there cannot be dropped, only awaited.
+transport's hands at once: what is there can only be awaited.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -33,34 +34,47 @@ class OutboxPolicy:
     first_pause: float = 0.1
     longest_pause: float = 5.0
 
-    def pause(self, attempts: int) -> float:
-        """Seconds to wait after the given number of attempts failed."""
-        return float(min(self.longest_pause, self.first_pause * 2 ** min(attempts - 1, 16)))
+    def pause(self, attempts: int, chance: float) -> float:
+        """Seconds to wait after the given number of attempts failed: all of them for `chance` 1, half of them for 0.
+
+        Processes that lost a broker together do not come back together.
+        """
+        return float(min(self.longest_pause, self.first_pause * 2 ** min(attempts - 1, 16))) * (0.5 + chance / 2)
 
 
 class Outbox:
-    """Batches by topic, oldest first: a topic that fails does not hold up another. Not thread-safe."""
+    """Batches by topic, oldest first: a topic that fails does not hold up another. `chance` draws from [0, 1).
 
-    def __init__(self, policy: OutboxPolicy) -> None:
+    Not thread-safe.
+    """
+
+    def __init__(self, policy: OutboxPolicy, chance: Callable[[], float]) -> None:
         self._policy = policy
+        self._chance = chance
         self._waiting: dict[str, list[Batch]] = {}
         self._in_flight: set[Batch] = set()
         self._in_flight_bytes = 0
+        self._held: set[Batch] = set()
+        self._bytes_by_topic: Counter[str] = Counter()
         self.bytes = 0
 
-    def add(self, batch: Batch) -> list[Batch]:
-        """Take a batch in; returns the ones dropped to make room, or itself when in-flight ones leave none."""
-        dropped: list[Batch] = []
-        while self.bytes + len(batch.value) > self._policy.max_bytes:
-            oldest = min((heap for heap in self._waiting.values() if heap), key=lambda heap: heap[0], default=None)
-            if oldest is None:
-                return [*dropped, batch]
-            given_up = heapq.heappop(oldest)
-            self.bytes -= len(given_up.value)
-            dropped.append(given_up)
+    def room(self) -> int:
+        """Bytes that still fit. Whoever adds looks first; what a batch is too long by, the next one waits for."""
+        return self._policy.max_bytes - self.bytes
+
+    def bytes_of(self, topic: str) -> int:
+        """Size of the batches of one topic."""
+        return self._bytes_by_topic[topic]
+
+    def add(self, batch: Batch) -> None:
+        """Take a batch in."""
         heapq.heappush(self._waiting.setdefault(batch.topic, []), batch)
-        self.bytes += len(batch.value)
-        return dropped
+        self._held.add(batch)
+        self._count(batch, len(batch.value))
+
+    def _count(self, batch: Batch, size: int) -> None:
+        self.bytes += size
+        self._bytes_by_topic[batch.topic] += size
 
     def ready(self, now: float) -> list[Batch]:
         """Batches to hand over now; each is in flight until it is settled. `now` is monotonic, in seconds."""
@@ -74,7 +88,7 @@ class Outbox:
         return found
 
     def _has_room(self, batch: Batch) -> bool:
-        # most of a full outbox must stay where it can still be dropped
+        # a dead broker's client holds what it has for half a minute: most of a full outbox stays out of its hands
         most = min(self._policy.max_in_flight_bytes, self._policy.max_bytes // 4)
         return not self._in_flight or self._in_flight_bytes + len(batch.value) <= most
 
@@ -86,23 +100,28 @@ class Outbox:
         self._in_flight_bytes -= len(batch.value)
         if outcome is Outcome.UNKNOWN:
             batch.attempts += 1
-            batch.retry_at = now + self._policy.pause(batch.attempts)
+            batch.retry_at = now + self._policy.pause(batch.attempts, self._chance())
             heapq.heappush(self._waiting.setdefault(batch.topic, []), batch)
         else:
-            self.bytes -= len(batch.value)
+            self._held.remove(batch)
+            self._count(batch, -len(batch.value))
         return True
 
     def next_retry(self) -> float | None:
         """When the next waiting batch may go, as monotonic seconds; None when none waits."""
         return min((heap[0].retry_at for heap in self._waiting.values() if heap), default=None)
 
+    def holds(self, batch: Batch) -> bool:
+        """Whether it is not settled yet."""
+        return batch in self._held
+
     def everything(self) -> Sequence[Batch]:
-        """All batches that are not settled."""
-        return [batch for heap in self._waiting.values() for batch in heap] + list(self._in_flight)
+        """All batches that are not settled, in no order."""
+        return list(self._held)
 
     def in_flight(self) -> int:
         """Batches in the transport's hands."""
         return len(self._in_flight)
 
     def __len__(self) -> int:
-        return sum(map(len, self._waiting.values())) + len(self._in_flight)
+        return len(self._held)

@@ -10,23 +10,20 @@ import logging
 import os
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections import Counter
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from streamgauge.producers import lifecycle
 from streamgauge.producers.accounts import Accounts, FlushReport, Stats
 from streamgauge.producers.aggregate import Aggregate, Family, MakeSeries, Series
-from streamgauge.producers.batching import Batch, Batcher, Limits
 from streamgauge.producers.clock import Clock, SystemClock
+from streamgauge.producers.delivery import Delivery
 from streamgauge.producers.event_buffer import EventBuffer
 from streamgauge.producers.event_rows import EventRows, EventValueError
-from streamgauge.producers.outbox import Outbox, OutboxPolicy, Outcome
+from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.settings import MAX_INSTANCE, ProducerSettings, producer_settings
 from streamgauge.producers.transport import KafkaTransport, Transport, kafka_config
-from streamgauge.schemas import topics
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.errors import DeclarationError
 from streamgauge.schemas.events import Event, contract_of
@@ -41,6 +38,16 @@ POLL_S = 0.05
 def new_instance(given: str) -> str:
     """An id that no other process has: `given` with a random suffix, since workers of one host share their settings."""
     return f"{given[:MAX_INSTANCE]}-{os.urandom(4).hex()}" if given else os.urandom(16).hex()
+
+
+def chance() -> float:
+    """A number from [0, 1), another one in every process."""
+    return int.from_bytes(os.urandom(4), "big") / 2**32
+
+
+def _total(points: Counter[str]) -> int:
+    """All points but those of the producer's own metrics."""
+    return sum(count for name, count in points.items() if name not in NAMES)
 
 
 class Producer:
@@ -63,9 +70,6 @@ class Producer:
         self._clock: Clock = clock or SystemClock()
         self._transport = transport or KafkaTransport(kafka_config(self.settings))
         self._background = background
-        self._metrics_topic = topics.METRICS.name(self.settings.region)
-        self._events_topic = topics.EVENTS.name(self.settings.region)
-        self._contracts_topic = topics.CONTRACTS.name(self.settings.region)
         self._kinds: dict[type, EventRows] = {}
         self._aggregate = Aggregate(
             self._clock, Accounts(), self._on_record, self.settings.series_budget, self.settings.raises
@@ -81,22 +85,17 @@ class Producer:
         """State of one process: everything that a forked child must not share."""
         settings, now = self.settings, self._clock.monotonic()
         self.instance = instance
-        self.epoch = self._clock.wall_ns() // 1_000_000
         self._accounts = Accounts()
+        self._delivery = Delivery(settings, instance, self._transport, self._accounts, self._clock, chance)
+        self.epoch = self._delivery.epoch
         self._aggregate.restart(self._accounts)
         self._buffer = EventBuffer(settings.event_buffer, settings.event_buffer_bytes)
-        limits = Limits(settings.max_batch, settings.max_batch_bytes)
-        self._batcher = Batcher(settings.context(instance), instance, self.epoch, limits, self._give_up)
-        self._outbox = Outbox(OutboxPolicy(settings.outbox_bytes))
-        self._reports: deque[tuple[Batch, Outcome]] = deque()
         self._working = threading.Lock()
         # put() of a simple queue may be interrupted by itself, which an Event's set() may not
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._starting = threading.Lock()
         self._flusher: threading.Thread | None = None
-        self._sent = self._acknowledged = 0
-        self._published: set[str] = set()
-        self._full = False
+        self._full = self._held = False
         self._metrics_due = now + settings.flush_interval / 1_000
         self._events_due: float | None = None
 
@@ -135,11 +134,14 @@ class Producer:
         return self._kinds.setdefault(type(event), EventRows(contract_of(type(event))))
 
     def _refuse(self, name: str, reason: str, points: int = 1) -> None:
+        self._on_record()  # a loss is told by the flusher, which may have had nothing to do so far
         if self._accounts.refused(name, reason, points):
             log.warning("event %s: some are not sent (%s)", name, reason)
 
     def family(self, head: MetricHead, make: MakeSeries[S_co], budget: int | None = None) -> Family[S_co]:
         """The series of a metric. Raises DeclarationError when this producer knows its name with another declaration."""
+        if head.name in NAMES:
+            raise DeclarationError(f"metric {head.name!r} is what producers say of themselves; choose another name")
         if family := self._aggregate.family(head, make, budget):
             return family
         known = self._aggregate.families[head.name].head
@@ -151,15 +153,15 @@ class Producer:
     def flush(self, timeout: float | None = None) -> FlushReport:
         """Send everything and wait for the acknowledgements, at most `timeout` seconds (default: the exit timeout)."""
         deadline = time.monotonic() + (self.settings.exit_timeout / 1_000 if timeout is None else timeout)
-        delivered, dropped = self._accounts.totals()
-        everything, left = True, self._not_taken().total()
+        before = self._accounts.acknowledged_and_reasons(NAMES)
+        everything, left, spooled = True, _total(self._not_taken()), 0
         while True:
             remaining = max(0.0, deadline - time.monotonic())
             if self._working.acquire(timeout=remaining):
                 try:
                     self._work(everything)
-                    everything, left = False, self._waiting().total()
-                    done, in_flight = not len(self._outbox), self._outbox.in_flight()
+                    everything, left, spooled = False, _total(self._waiting()), _total(self._delivery.spooled())
+                    done, in_flight = self._delivery.empty() and not self._held, self._delivery.in_flight()
                 finally:
                     self._working.release()
                 if done:
@@ -170,39 +172,51 @@ class Producer:
                     time.sleep(min(remaining, POLL_S / 10))
             if not remaining:
                 break
-        delivered_now, dropped_now = self._accounts.totals()
-        return FlushReport(delivered_now - delivered, dropped_now - dropped, left)
+        return self._report(before, left, spooled)
+
+    def _report(self, before: tuple[int, Counter[str]], left: int, spooled: int) -> FlushReport:
+        acknowledged, reasons = self._accounts.acknowledged_and_reasons(NAMES)
+        reasons.subtract(before[1])
+        return FlushReport(acknowledged - before[0], reasons.total(), left, spooled, +reasons)
 
     def close(self, timeout: float | None = None) -> FlushReport:
-        """Take nothing any more, flush, and count what is left as dropped. Ends within `timeout` seconds or little more."""
+        """Take nothing any more and flush; what is left goes to the spool, or counts as dropped where there is none.
+
+        Ends within `timeout` seconds or little more.
+        """
         if self._closed:
             return FlushReport(0, 0, 0)
         deadline = time.monotonic() + (self.settings.exit_timeout / 1_000 if timeout is None else timeout)
-        delivered, dropped = self._accounts.totals()
+        before = self._accounts.acknowledged_and_reasons(NAMES)
         self._closed = True
         self._aggregate.closed = "closed"
         self._buffer.close()
+        self._delivery.ending()
         self._wake.put(None)
         self.flush(max(0.0, deadline - time.monotonic()))
         if self._flusher is not None and self._flusher is not threading.current_thread():
             self._flusher.join(max(4 * POLL_S, deadline - time.monotonic()))
         self._transport.close(max(0.0, deadline - time.monotonic()))
-        with self._working:
-            self._settle(self._clock.monotonic())
-            for batch in self._outbox.everything():
-                self._accounts.dropped(batch.points, "closed")
-            self._outbox = Outbox(OutboxPolicy(self.settings.outbox_bytes))
-            left = self._waiting().total()
-        delivered_now, dropped_now = self._accounts.totals()
-        report = FlushReport(delivered_now - delivered, dropped_now - dropped, left)
+        # a disk that hangs holds up the flusher, but not the end of the process
+        if self._working.acquire(timeout=max(1.0, deadline - time.monotonic())):
+            try:
+                spooled = self._delivery.end(self._aggregate.take(), self._buffer)
+            finally:
+                self._working.release()
+        else:
+            spooled = self._delivery.spooled()
+        left = _total(self._waiting())
+        report = self._report(before, left, _total(spooled))
         if report.dropped:
             log.warning("%d points were not delivered when the producer closed", report.dropped)
+        if report.spooled:
+            log.warning("%d points wait in %s for a later process to send them", report.spooled, self.settings.spool)
         return report
 
     def stats(self) -> Stats:
         """Where every point is, as of now."""
         with self._working:
-            self._settle(self._clock.monotonic())
+            self._delivery.settle()
             waiting = self._waiting()
             emitted, acknowledged, dropped = self._accounts.books()
             # points on their way to a batch are on the books when they leave their series or the buffer
@@ -214,20 +228,18 @@ class Producer:
                 waiting=waiting,
                 dropped=dropped,
                 overflowed={name: points for name, points in overflowed.items() if points},
-                batches_sent=self._sent,
-                batches_acknowledged=self._acknowledged,
-                batches_waiting=len(self._outbox),
-                bytes_waiting=self._outbox.bytes,
+                batches_sent=self._delivery.sent,
+                batches_acknowledged=self._delivery.acknowledged,
+                batches_waiting=self._delivery.batches(),
+                bytes_waiting=self._delivery.bytes(),
+                spooled=self._delivery.spooled(),
             )
 
     def _not_taken(self) -> Counter[str]:
         return self._aggregate.points() + self._buffer.points()
 
     def _waiting(self) -> Counter[str]:
-        points = self._not_taken()
-        for batch in self._outbox.everything():
-            points.update(batch.points)
-        return points
+        return self._not_taken() + self._delivery.waiting()
 
     # what the flusher does
 
@@ -243,53 +255,22 @@ class Producer:
 
     def _work(self, everything: bool = False) -> float:
         now = self._clock.monotonic()
-        self._settle(now)
+        self._delivery.settle()
         window_ends = now + self._aggregate.tick()
         if everything or now >= self._metrics_due:
             self._metrics_due = now + self.settings.flush_interval / 1_000
-            self._enqueue(self._batcher.metrics(self._metrics_topic, self._aggregate.take()))
+            self._delivery.metrics(self._aggregate.take())
         if self._events_due is None and len(self._buffer):
             self._events_due = now + self.settings.flush_events_interval / 1_000
-        if everything or self._full or (self._events_due is not None and now >= self._events_due):
+        if everything or self._full or self._held or (self._events_due is not None and now >= self._events_due):
             self._events_due, self._full = None, False
-            for kind, rows in self._buffer.take().items():
-                if self.settings.publish_contracts and kind.name not in self._published:
-                    self._published.add(kind.name)
-                    self._enqueue(iter([self._batcher.contract(self._contracts_topic, kind.contract)]))
-                self._accounts.emitted(kind.name, kind.points(rows))
-                self._enqueue(self._batcher.events(self._events_topic, kind, rows))
-        for batch in self._outbox.ready(now):
-            self._sent += 1
-            self._transport.send(batch.topic, batch.key, batch.value, partial(self._report, batch))
-        dues = (self._metrics_due, window_ends, self._events_due, self._outbox.next_retry())
+            self._held = self._delivery.events(self._buffer)
+        self._delivery.work()
+        dues = (self._metrics_due, window_ends, self._events_due, self._delivery.next_due())
         return max(0.0, min(due for due in dues if due is not None) - now)
 
-    def _enqueue(self, batches: Iterator[Batch]) -> None:
-        for batch in batches:
-            for given_up in self._outbox.add(batch):
-                self._give_up(given_up.points, "outbox_full")
-
-    def _give_up(self, points: Mapping[str, int], reason: str) -> None:
-        if self._accounts.dropped(points, reason):
-            log.warning("dropped points of %s (%s)", ", ".join(points), reason)
-
-    def _report(self, batch: Batch, outcome: Outcome) -> None:
-        # called by whichever thread polls; the books are kept by the one that works
-        self._reports.append((batch, outcome))
-
-    def _settle(self, now: float) -> None:
-        while self._reports:
-            batch, outcome = self._reports.popleft()
-            if not self._outbox.settle(batch, outcome, now):
-                continue
-            if outcome is Outcome.ACKNOWLEDGED:
-                self._acknowledged += 1
-                self._accounts.acknowledged(batch.points)
-            elif outcome is Outcome.REFUSED:
-                self._give_up(batch.points, "refused_by_broker")
-
     def _on_record(self) -> None:
-        if self._flusher is None and self._background and self._starting.acquire(blocking=False):
+        if self._flusher is None and self._background and not self._closed and self._starting.acquire(blocking=False):
             try:
                 flusher = threading.Thread(target=self._run, name="streamgauge-flusher", daemon=True)
                 flusher.start()
@@ -303,7 +284,7 @@ class Producer:
         while not self._closed:
             try:
                 pause = self.step()
-                if self._outbox.in_flight():
+                if self._delivery.in_flight():
                     # nothing is due that a report would not bring about: a full window has no due time of its own
                     self._transport.poll(min(pause or POLL_S, POLL_S))
                 else:
@@ -321,4 +302,5 @@ class Producer:
     def after_fork(self) -> None:
         """Start anew in a forked child: nothing recorded, another instance and epoch, no connection, no thread."""
         self._transport.after_fork()
+        self._delivery.after_fork()
         self._begin(new_instance(self.settings.instance))

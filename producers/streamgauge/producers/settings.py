@@ -44,6 +44,13 @@ def _span_ms(value: str) -> int:
     return span
 
 
+def _size(value: str) -> int:
+    size = size_bytes(value)
+    if size <= 0:
+        raise ValueError("must be 1 byte or more")
+    return size
+
+
 def _region(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", value.strip()):
         raise ValueError("a region is part of topic names: letters, digits, _ and - only")
@@ -76,12 +83,18 @@ class ProducerSettings:
     country: str = setting("", "country that the service runs for")
     flush_interval: int = setting(2_000, "how often metrics are sent", _span_ms)
     flush_events_interval: int = setting(250, "how long an event waits at most before it is sent", _span_ms)
-    exit_timeout: int = setting(3_000, "how long the end of the process waits for delivery", _span_ms)
+    exit_timeout: int = setting(2_000, "how long the end of the process waits for delivery", _span_ms)
     max_batch: int = setting(2_000, "events or points in one batch at most", _positive)
     max_batch_bytes: int = setting(512 << 10, "size of one batch at most", size_bytes)
     event_buffer: int = setting(10_000, "events that may wait to be batched", _positive)
     event_buffer_bytes: int = setting(16 << 20, "size of the events that may wait to be batched", size_bytes)
     outbox_bytes: int = setting(32 << 20, "size of the batches that may wait for the broker", size_bytes)
+    backlog_bytes: int = setting(
+        32 << 20, "memory for metrics beyond that; when it is full, windows become coarser", size_bytes
+    )
+    spool: str = setting("", "directory for what no broker takes; without one it waits in memory only")
+    spool_bytes: int = setting(64 << 20, "size of the spool of one process at most", size_bytes)
+    spool_pace: int = setting(1 << 20, "bytes a second that are sent again from the spool", _size)
     series_budget: int = setting(
         2_000, "series of one metric in use; further ones share the overflow series", _positive
     )

@@ -95,7 +95,7 @@ def test_a_label_value_of_a_megabyte_and_one_whose_text_fails_are_counted_not_ke
     seen.labels({"unhashable": []}).inc()
     producer.flush()
     assert producer.stats().dropped == {("seen", "too_long"): 1, ("seen", "wrong_label"): 1}
-    assert list(values(transport.delivered)) == [("seen", "{'unhashable': []}")]
+    assert [one for one in values(transport.delivered) if one[0] == "seen"] == [("seen", "{'unhashable': []}")]
 
 
 class Paid(Event, owner="checkout"):

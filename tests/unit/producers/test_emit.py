@@ -145,7 +145,7 @@ def test_a_wrong_value_raises_in_development_and_names_field_and_remedy(changes:
     assert raised.value.reason == reason
     assert repr(next(iter(changes))) in str(raised.value)
     producer.flush()
-    assert transport.sent == []
+    assert event_batches(transport.sent) == []
 
 
 @pytest.mark.parametrize(("changes", "reason"), mistakes)
@@ -157,8 +157,7 @@ def test_a_wrong_value_drops_the_event_in_production(changes: dict[str, Any], re
     assert len(rows(transport.delivered, "viewed")) == 1
     stats = producer.stats()
     assert stats.dropped == {("viewed", reason): 1}
-    assert stats.emitted == {"viewed": 3}
-    assert stats.acknowledged == {"viewed": 2}
+    assert (stats.emitted["viewed"], stats.acknowledged["viewed"]) == (3, 2)
 
 
 def test_an_error_never_shows_the_value() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgauge.producers import Counter, Dimension, Event, FlushReport, Measure, Producer, ProducerSettings, unit
+from streamgauge.producers.delivery import METRICS_SHARE
 from streamgauge.producers.outbox import Outcome
 from streamgauge.producers.producer import new_instance
 from streamgauge.producers.testing import Captured, CapturedTransport, captured_producer
@@ -128,7 +129,7 @@ def test_a_full_event_buffer_drops_the_newest() -> None:
     assert [row["page"] for row in rows(transport.delivered, "viewed")] == ["0", "1", "2"]
     stats = producer.stats()
     assert stats.dropped == {("viewed", "buffer_full"): 4}
-    assert stats.emitted == {"viewed": 10}
+    assert stats.emitted["viewed"] == 10
 
 
 def test_the_event_buffer_is_bounded_in_bytes_too() -> None:
@@ -139,25 +140,42 @@ def test_the_event_buffer_is_bounded_in_bytes_too() -> None:
     assert 180 <= dropped < 200
 
 
-def test_a_full_outbox_drops_the_oldest_batches_and_keeps_numbers() -> None:
-    producer, transport, _ = captured_producer(outbox_bytes=4_000)
+def test_while_nobody_answers_metrics_wait_unnumbered_and_none_is_lost() -> None:
+    producer, transport, _ = captured_producer(outbox_bytes=16_000)
     transport.outcome = None
     requests = Counter("requests", producer=producer)
     for amount in range(60):
         requests.inc(amount)
         producer.flush(0)
     stats = producer.stats()
-    assert stats.bytes_waiting <= 4_000
-    lost = stats.dropped["requests", "outbox_full"]
-    assert lost > 30
-    assert stats.waiting["requests"] == 60 - lost
+    assert stats.bytes_waiting <= 16_000 / METRICS_SHARE + 1_000
+    assert (stats.waiting, stats.dropped) == ({"requests": 60}, {})
     transport.outcome = Outcome.ACKNOWLEDGED
     producer.flush()
-    seqs = [batch.origin.seq for batch in metric_batches(transport.delivered)]
-    assert seqs[-1] == 59
-    assert len(seqs) == 60 - lost
-    for seq, batch in zip(seqs, metric_batches(transport.delivered), strict=True):
-        assert float(batch.sum[0]) == seq
+    batches = metric_batches(transport.delivered)
+    assert [batch.origin.seq for batch in batches] == list(range(len(batches)))
+    assert len(batches) < 10
+    value = values(transport.delivered)["requests",]
+    assert (value.count, value.sum) == (60, sum(range(60)))
+
+
+def test_events_that_find_no_room_wait_unnumbered_and_their_loss_leaves_no_hole() -> None:
+    producer, transport, _ = captured_producer(outbox_bytes=4_000, event_buffer=20, max_batch=5)
+    transport.outcome = None
+    for page in range(100):
+        producer.emit(Viewed(page=str(page)))
+        producer.flush(0)
+    stats = producer.stats()
+    assert stats.bytes_waiting < 4_000 + 1_000
+    lost = stats.dropped["viewed", "buffer_full"]
+    assert stats.waiting["viewed"] == 200 - lost
+    assert 0 < lost < 160
+    transport.outcome = Outcome.ACKNOWLEDGED
+    producer.flush()
+    batches = event_batches(transport.delivered)
+    assert [batch.origin.seq for batch in batches] == list(range(len(batches)))
+    pages = [row["page"] for row in rows(transport.delivered, "viewed")]
+    assert pages == [str(page) for page in range(100 - lost // 2)]
 
 
 def test_batches_stay_within_rows_and_bytes_and_are_numbered_densely() -> None:
@@ -258,6 +276,34 @@ def test_the_flusher_outlives_a_transport_that_raises(caplog: pytest.LogCaptureF
     assert "a flush failed" in caplog.text
 
 
+class HangingTransport(CapturedTransport):
+    """Takes a message and does not come back, as a disk may that is not there any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.released = threading.Event(), threading.Event()
+
+    def send(self, topic: str, key: bytes, value: bytes, report: Any) -> None:
+        """Hang."""
+        self.entered.set()
+        self.released.wait(60)
+        super().send(topic, key, value, report)
+
+
+def test_a_flusher_that_hangs_does_not_hold_up_the_end() -> None:
+    transport = HangingTransport()
+    producer = Producer(ProducerSettings(flush_interval=10), transport)
+    Counter("requests", producer=producer).inc()
+    assert transport.entered.wait(20)
+    started = time.monotonic()
+    try:
+        report = producer.close(0.1)
+        assert time.monotonic() - started < 10
+        assert (report.delivered, report.dropped, report.left) == (0, 0, 1)
+    finally:
+        transport.released.set()
+
+
 def test_every_process_gets_an_instance_of_its_own() -> None:
     assert len({new_instance("host-1") for _ in range(100)}) == 100
     assert new_instance("host-1").startswith("host-1-")
@@ -324,4 +370,5 @@ def check_books(producer: Producer, told: dict[str, int]) -> None:
     for name, points in told.items():
         dropped = sum(count for (one, _), count in stats.dropped.items() if one == name)
         assert stats.emitted.get(name, 0) == points
-        assert stats.acknowledged.get(name, 0) + stats.waiting.get(name, 0) + dropped == points
+        here = stats.waiting.get(name, 0) + stats.spooled.get(name, 0)
+        assert stats.acknowledged.get(name, 0) + here + dropped == points
