@@ -87,6 +87,11 @@ class Accounts:
         """The broker has these from the disk."""
         self._note("replayed", points)
 
+    def overflowed(self, name: str, label: str, points: int) -> None:
+        """Points of a metric went to its overflow series; `label` is the one with most values."""
+        with self._lock:
+            self._untold["overflowed", name, label] += points
+
     def spool_failed(self, reason: str) -> None:
         """The spool could not be used."""
         with self._lock:

@@ -207,8 +207,13 @@ class Family(Generic[S_co]):
                 # what Taken(...) does, without the call of Python that it is
                 some = [_new(Taken, (head, one.labels, one.take())) for one in dirty[place : place + TOGETHER]]
                 if overflow is not None:
-                    self.overflowed += sum(one.delta.count for one in some if one.labels is overflow.labels)
+                    self._count_overflow([one for one in some if one.labels is overflow.labels])
             yield from some
+
+    def _count_overflow(self, taken: Sequence[Taken]) -> None:
+        if points := sum(one.delta.count for one in taken):
+            self.overflowed += points
+            self.aggregate.accounts.overflowed(self.head.name, self._widest_label(), points)
 
     def points(self) -> int:
         """Points that were not taken yet."""

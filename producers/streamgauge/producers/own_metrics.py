@@ -1,6 +1,7 @@
 """Own metrics: what a producer says of itself, as points of ordinary counters that travel with the next window. Pure.
 
-`streamgauge_producer_dropped` counts lost points by name and reason. Nothing is said of the loss of these points
+`streamgauge_producer_dropped` counts lost points by name and reason, `streamgauge_producer_overflowed` those that came
+beyond a metric's series budget, by name and the label that has most values. Nothing is said of the loss of these points
 themselves: the books have them.
 """
 
@@ -14,6 +15,7 @@ from streamgauge.schemas.batches import Delta, MetricHead
 
 HEADS = {
     "dropped": MetricHead("streamgauge_producer_dropped", "counter", "{point}", ("name", "reason")),
+    "overflowed": MetricHead("streamgauge_producer_overflowed", "counter", "{point}", ("name", "label")),
     "spooled": MetricHead("streamgauge_producer_spooled", "counter", "{point}", ("name",)),
     "replayed": MetricHead("streamgauge_producer_replayed", "counter", "{point}", ("name",)),
     "spool_errors": MetricHead("streamgauge_producer_spool_errors", "counter", "{error}", ("reason",)),

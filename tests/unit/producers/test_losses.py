@@ -46,6 +46,19 @@ def test_what_was_dropped_travels_with_the_next_window_by_name_and_reason() -> N
     assert len(metric_batches(transport.sent)) == 1  # told once
 
 
+def test_points_beyond_the_budget_are_told_with_the_label_to_look_at() -> None:
+    producer, transport, _ = captured_producer(series_budget=3)
+    requests = Counter("requests", "", ["endpoint", "user"], producer=producer)
+    for user in range(10):
+        requests.labels("/pay", user).inc()
+    producer.flush()
+    requests.labels("/pay", "eleventh").inc(5)
+    producer.flush()
+    found = values(transport.delivered)
+    assert found["streamgauge_producer_overflowed", "requests", "user"].sum == 8.0
+    assert found["requests", OVERFLOW, OVERFLOW].sum == 12.0
+
+
 def test_losses_of_an_outage_are_told_when_it_is_over() -> None:
     producer, transport, clock = captured_producer(environment="production", outbox_bytes=8_000)
     transport.outcome = None
