@@ -49,6 +49,7 @@ class Lifecycle:
         self.watched: WeakSet[Watched] = WeakSet()
         self.hooked = False
         self.pid = os.getpid()
+        self.forked = False
         self._undivided = native.rlock()
         self._forking: dict[int, None] = {}
 
@@ -107,7 +108,7 @@ class Lifecycle:
 
     def after_fork(self) -> None:
         """Start every producer anew in a forked child."""
-        self.pid = os.getpid()
+        self.pid, self.forked = os.getpid(), True
         self._undivided = native.rlock()
         self._forking = {}
         for producer in list(self.watched):
@@ -128,6 +129,11 @@ def watch(producer: Watched) -> None:
     _process.watched.add(producer)
     if not _process.hooked:
         _process.hook()
+
+
+def may_start_threads() -> bool:
+    """False where this process only exists to be forked, and its children would not survive a thread in it."""
+    return _process.forked or not hosts.is_uwsgi_master()
 
 
 def undivided() -> AbstractContextManager[None]:

@@ -271,6 +271,8 @@ class Producer:
     def _on_record(self) -> None:
         if self._flusher is None and self._background and not self._closed and self._starting.acquire(blocking=False):
             try:
+                if not lifecycle.may_start_threads():
+                    return
                 self._flusher = native.Thread("streamgauge-flusher", self._run)
             except RuntimeError:  # no thread can start while the interpreter ends; closing flushes without one
                 self._background = False

@@ -1,0 +1,42 @@
+"""A Celery worker: sends itself tasks over files, then becomes the worker that carries them out."""
+
+import os
+import sys
+from pathlib import Path
+
+from celery import Celery
+
+from streamgauge.producers import Counter
+
+CALLS = Counter("calls", "", ["who"])
+TASKS = 24
+
+app = Celery("kinds", broker="filesystem://")
+for folder in ("queue", "control"):
+    Path(folder).mkdir(exist_ok=True)
+app.conf.broker_transport_options = {
+    "data_folder_in": "queue",
+    "data_folder_out": "queue",
+    "control_folder": "control",
+}
+app.conf.broker_connection_retry_on_startup = False
+app.conf.worker_prefetch_multiplier = 1
+
+
+@app.task(name="work")
+def work() -> None:
+    """One call."""
+    CALLS.labels("task").inc()
+    done = os.open("tasks.done", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(done, b".")
+    os.close(done)
+
+
+if __name__ == "__main__":
+    for _ in range(TASKS):
+        work.delay()
+    options = "--pool=prefork --concurrency=2 --max-tasks-per-child=5 --without-gossip --without-mingle"
+    words = f"-m celery -A celery_app worker {options} --without-heartbeat --loglevel=WARNING"
+    os.execv(sys.executable, [sys.executable, *words.split()])
+else:
+    CALLS.labels("boot").inc(7)
