@@ -136,6 +136,8 @@ class Kind:
     """The whole output."""
     talks: bool = False
     """It says what it likes instead, as servers do, but never that something went wrong."""
+    apart: bool = False
+    """Each label is that of other processes."""
     loses: bool = False
     """Some calls come too late, and it says so."""
 
@@ -222,6 +224,12 @@ def celery(one: Run) -> Ended:
 
 POOLS = {"parent": 10, "thread": 1, "pool": 10, "terminated": 10, "executor": 10}
 SERVED = {"boot": 7, "request": REQUESTS}
+UWSGI = [
+    Kind("uwsgi", uwsgi(), {"request": REQUESTS}, talks=True, apart=True),
+    Kind("uwsgi, fork hooks", uwsgi("--py-call-uwsgi-fork-hooks"), {"request": REQUESTS}, talks=True, apart=True),
+]
+if not shutil.which("uwsgi", path=str(Path(sys.executable).parent)):
+    UWSGI.clear()
 KINDS = [
     Kind("script", program("script"), {"main": 3}),
     Kind("prompt", program("repl"), {"cell": 2}),
@@ -231,25 +239,26 @@ KINDS = [
     Kind("gevent, patched before", program("greenlets", "before"), {"greenlet": 500, "thread": 1, "main": 1}),
     Kind("gevent, patched after", program("greenlets", "after"), {"greenlet": 500, "thread": 1, "main": 1}),
     Kind("end while sending", program("leaving"), {"main": 6_000}),
-    Kind("fork and double fork", program("forks"), {"parent": 10, "child": 6, "grandchild": 3}),
-    Kind("fork among threads", program("fork_among_threads"), {"thread": 80_000, "child": 8}),
-    Kind("daemon", daemon, {"starter": 2, "leader": 3, "daemon": 5}),
+    Kind("fork and double fork", program("forks"), {"parent": 10, "child": 6, "grandchild": 3}, apart=True),
+    Kind("fork among threads", program("fork_among_threads"), {"thread": 80_000, "child": 8}, apart=True),
+    Kind("daemon", daemon, {"starter": 2, "leader": 3, "daemon": 5}, apart=True),
     Kind("os._exit", program("os_exit"), {"flushed": 4}),
     Kind("SIGTERM", signalled(signal.SIGTERM), {"flushed": 5}, -signal.SIGTERM, "ready\n"),
     Kind("SIGTERM, asked", signalled(signal.SIGTERM, "asked"), {"flushed": 5, "window": 3}, -signal.SIGTERM, "ready\n"),
     Kind("SIGINT", signalled(signal.SIGINT), {"flushed": 5, "window": 3}, -signal.SIGINT, talks=True),
-    Kind("multiprocessing, fork", program("pools", "fork"), POOLS),
-    Kind("multiprocessing, spawn", program("pools", "spawn"), POOLS),
-    Kind("multiprocessing, forkserver", program("pools", "forkserver"), POOLS),
-    Kind("gunicorn, recycled", gunicorn("--max-requests=4"), SERVED, talks=True),
-    Kind("gunicorn, killed", gunicorn("--threads=4", kill=True), SERVED | {"request": 2 * REQUESTS}, talks=True),
-    Kind("gunicorn, gevent", gunicorn("--worker-class=gevent"), SERVED, talks=True),
+    Kind("multiprocessing, fork", program("pools", "fork"), POOLS, apart=True),
+    Kind("multiprocessing, spawn", program("pools", "spawn"), POOLS, apart=True),
+    Kind("multiprocessing, forkserver", program("pools", "forkserver"), POOLS, apart=True),
+    Kind("gunicorn, recycled", gunicorn("--max-requests=4"), SERVED, talks=True, apart=True),
+    Kind(
+        "gunicorn, killed",
+        gunicorn("--threads=4", kill=True),
+        SERVED | {"request": 2 * REQUESTS},
+        talks=True,
+        apart=True,
+    ),
+    Kind("gunicorn, gevent", gunicorn("--worker-class=gevent"), SERVED, talks=True, apart=True),
     Kind("uvicorn", uvicorn, {"request": REQUESTS}, talks=True),
-    Kind("celery", celery, {"boot": 7, "task": 24}, talks=True),
+    Kind("celery", celery, {"boot": 7, "task": 24}, talks=True, apart=True),
+    *UWSGI,
 ]
-if shutil.which("uwsgi", path=str(Path(sys.executable).parent)):
-    KINDS += [
-        Kind("uwsgi", uwsgi(), {"request": REQUESTS}, talks=True),
-        Kind("uwsgi, fork hooks", uwsgi("--py-call-uwsgi-fork-hooks"), {"request": REQUESTS}, talks=True),
-        Kind("uwsgi, lazy", uwsgi("--lazy-apps"), {"boot": 14, "request": REQUESTS}, talks=True),
-    ]

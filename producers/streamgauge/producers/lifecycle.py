@@ -6,7 +6,7 @@ import atexit
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 from weakref import WeakSet
@@ -50,11 +50,12 @@ class Lifecycle:
         self.hooked = False
         self.pid = os.getpid()
         self.forked = False
+        self._closing = native.rlock()
         self._undivided = native.rlock()
         self._forking: dict[int, None] = {}
 
     @contextmanager
-    def undivided(self) -> Iterator[None]:
+    def undivided(self) -> Generator[None]:
         """A fork in another thread waits until this is over."""
         with self._undivided:
             yield
@@ -75,8 +76,9 @@ class Lifecycle:
         return self._each(lambda one, seconds: one.flush(seconds), timeout)
 
     def close_all(self, timeout: float | None = None) -> list[FlushReport]:
-        """Close every producer."""
-        return self._each(lambda one, seconds: one.close(seconds), timeout)
+        """Close every producer. Who comes second waits until the first has done it."""
+        with self._closing:
+            return self._each(lambda one, seconds: one.close(seconds), timeout)
 
     def end(self) -> None:
         """The process ends."""
@@ -109,6 +111,7 @@ class Lifecycle:
     def after_fork(self) -> None:
         """Start every producer anew in a forked child."""
         self.pid, self.forked = os.getpid(), True
+        self._closing = native.rlock()
         self._undivided = native.rlock()
         self._forking = {}
         for producer in list(self.watched):

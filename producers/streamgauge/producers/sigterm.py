@@ -12,6 +12,7 @@ from streamgauge.producers import lifecycle, native
 PACKAGE = __name__.rpartition(".")[0] + "."
 HOLDERS = frozenset({PACKAGE + "producer", PACKAGE + "lifecycle"})
 """Modules whose functions hold a lock while others of this package run."""
+CLOSING = frozenset({"end", "close_all", "close"})
 LAST_MOMENT_S = 1.0
 
 
@@ -35,9 +36,13 @@ def flush_on_sigterm() -> bool:
 def _end(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
     interrupted = _interrupted(frame)
-    if "close" in interrupted:  # the process is at its end anyway
+    if interrupted & CLOSING:  # the process is at its end anyway
         return
-    closing = native.Thread("streamgauge-end", partial(_close_and_die, number))
+    try:
+        closing = native.Thread("streamgauge-end", partial(_close_and_die, number))
+    except RuntimeError:  # no thread can start any more, so everything is closed
+        os.kill(os.getpid(), number)
+        return
     # what was interrupted may hold a lock that closing needs: it must go on
     while not interrupted and not closing.join(LAST_MOMENT_S):
         pass

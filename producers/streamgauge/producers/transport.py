@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -84,11 +85,11 @@ class KafkaTransport:
         return f"KafkaTransport({self._config.get('bootstrap.servers')!r})"
 
     def _open(self) -> Producer:
-        if self._producer is None:
+        if (producer := self._producer) is None:
             config: dict[str, Any] = {**self._config, "error_cb": self._on_error}
             with undivided():
-                self._producer = _library().Producer(config)
-        return self._producer
+                producer = self._producer = _library().Producer(config)
+        return producer
 
     def send(self, topic: str, key: bytes, value: bytes, report: Report) -> None:
         """Queue a message in librdkafka."""
@@ -187,7 +188,7 @@ def _library() -> ModuleType:
     import confluent_kafka
 
     with suppress(ImportError):
-        import ctypes  # noqa: F401  # a forked child must not begin with loading it
+        import_module("ctypes")  # a forked child must not begin with loading it
     return confluent_kafka
 
 

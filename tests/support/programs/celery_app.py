@@ -2,16 +2,16 @@
 
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
-
-from celery import Celery
+from typing import Any
 
 from streamgauge.producers import Counter
 
 CALLS = Counter("calls", "", ["who"])
 TASKS = 24
 
-app = Celery("kinds", broker="filesystem://")
+app: Any = import_module("celery").Celery("kinds", broker="filesystem://")
 for folder in ("queue", "control"):
     Path(folder).mkdir(exist_ok=True)
 app.conf.broker_transport_options = {
@@ -23,7 +23,6 @@ app.conf.broker_connection_retry_on_startup = False
 app.conf.worker_prefetch_multiplier = 1
 
 
-@app.task(name="work")
 def work() -> None:
     """One call."""
     CALLS.labels("task").inc()
@@ -32,9 +31,11 @@ def work() -> None:
     os.close(done)
 
 
+task: Any = app.task(name="work")(work)
+
 if __name__ == "__main__":
     for _ in range(TASKS):
-        work.delay()
+        task.delay()
     options = "--pool=prefork --concurrency=2 --max-tasks-per-child=5 --without-gossip --without-mingle"
     words = f"-m celery -A celery_app worker {options} --without-heartbeat --loglevel=WARNING"
     os.execv(sys.executable, [sys.executable, *words.split()])

@@ -2,21 +2,18 @@
 
 import sys
 import threading
+from importlib import import_module
+from typing import Any
 
+gevent: Any = import_module("gevent")
+monkey: Any = import_module("gevent.monkey")
 if sys.argv[1] == "before":
-    from gevent import monkey
-
     monkey.patch_all()
 
-from streamgauge.producers import Counter, flush_all
+from streamgauge.producers import Counter, flush_all  # noqa: E402  # before or after is the question
 
 if sys.argv[1] == "after":
-    from gevent import monkey
-
     monkey.patch_all()
-
-import gevent
-from gevent.monkey import get_original
 
 CALLS = Counter("calls", "", ["who"])
 
@@ -33,6 +30,9 @@ gevent.joinall([gevent.spawn(flush_all) for _ in range(3)])
 worker = threading.Thread(target=CALLS.labels("thread").inc)
 worker.start()
 worker.join()
-if "streamgauge-flusher" in [one.name for one in threading.enumerate()] or get_original("_thread", "_count")() < 1:
+if (
+    "streamgauge-flusher" in [one.name for one in threading.enumerate()]
+    or monkey.get_original("_thread", "_count")() < 1
+):
     sys.exit("the flusher is a greenlet")
 CALLS.labels("main").inc()

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 from streamgauge.producers import Counter, flush_on_sigterm
 
@@ -29,7 +30,7 @@ def leave_a_thread() -> None:
 def main(method: str) -> None:
     """Ten calls in each kind of worker."""
     CALLS.labels("parent").inc(5)
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     process = context.Process(target=leave_a_thread)
     process.start()
     pool = context.Pool(2)
