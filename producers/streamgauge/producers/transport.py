@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SAY_AGAIN_S = 300
+PURGED = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT"})
+"""What becomes of messages that were given up here: who did so says it."""
 Report = Callable[[Outcome], None]
 
 
@@ -140,6 +142,8 @@ class KafkaTransport:
     def _say(self, error: KafkaError) -> None:
         """One line for each kind of error, and again when it still holds after a while."""
         now, name = time.monotonic(), error.name()
+        if name in PURGED:
+            return
         if now - self._said.get(name, -SAY_AGAIN_S) >= SAY_AGAIN_S:
             self._said[name] = now
             log.warning(
