@@ -9,7 +9,7 @@ from typing import Any
 from streamgauge.producers import Counter
 
 CALLS = Counter("calls", "", ["who"])
-TASKS = 24
+TASKS = 12
 
 app: Any = import_module("celery").Celery("kinds", broker="filesystem://")
 for folder in ("queue", "control"):
@@ -18,6 +18,7 @@ app.conf.broker_transport_options = {
     "data_folder_in": "queue",
     "data_folder_out": "queue",
     "control_folder": "control",
+    "polling_interval": 0.05,
 }
 app.conf.broker_connection_retry_on_startup = False
 app.conf.worker_prefetch_multiplier = 1
@@ -36,7 +37,7 @@ task: Any = app.task(name="work")(work)
 if __name__ == "__main__":
     for _ in range(TASKS):
         task.delay()
-    options = "--pool=prefork --concurrency=2 --max-tasks-per-child=5 --without-gossip --without-mingle"
+    options = "--pool=prefork --concurrency=2 --max-tasks-per-child=3 --without-gossip --without-mingle"
     words = f"-m celery -A celery_app worker {options} --without-heartbeat --loglevel=WARNING"
     os.execv(sys.executable, [sys.executable, *words.split()])
 else:

@@ -37,10 +37,10 @@ def main(method: str) -> None:
     pool.map(work, ["pool"] * 10, 1)
     pool.close()
     pool.join()
-    with context.Pool(2, initializer=flush_on_sigterm) as terminated:
+    with context.Pool(1, initializer=flush_on_sigterm) as terminated:
         terminated.map(work, ["terminated"] * 10, 1)
     terminated.join()
-    with ProcessPoolExecutor(2, mp_context=context) as executor:
+    with ProcessPoolExecutor(1, mp_context=context) as executor:
         list(executor.map(work, ["executor"] * 10))
     process.join()
     CALLS.labels("parent").inc(5)
