@@ -2,9 +2,11 @@
 
 from streamgauge.producers.accounts import FlushReport, Stats
 from streamgauge.producers.default import emit, get_default, set_default
+from streamgauge.producers.lifecycle import close_all, flush_all
 from streamgauge.producers.metrics import Counter, Gauge, Histogram
 from streamgauge.producers.producer import Producer
 from streamgauge.producers.settings import ProducerSettings, producer_settings
+from streamgauge.producers.sigterm import flush_on_sigterm
 from streamgauge.schemas.events import Dimension, Dropped, Event, IdempotencyKey, Measure, Unique, unit
 
 __all__ = [
@@ -21,7 +23,10 @@ __all__ = [
     "ProducerSettings",
     "Stats",
     "Unique",
+    "close_all",
     "emit",
+    "flush_all",
+    "flush_on_sigterm",
     "get_default",
     "producer_settings",
     "set_default",

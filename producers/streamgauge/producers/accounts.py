@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from threading import RLock
+
+from streamgauge.producers import native
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Accounts:
     """Running totals. Every method may be called from any thread, also from one that is interrupted inside another."""
 
     def __init__(self) -> None:
-        self._lock = RLock()
+        self._lock = native.rlock()
         self._emitted: Counter[str] = Counter()
         self._acknowledged: Counter[str] = Counter()
         self._dropped: Counter[tuple[str, str]] = Counter()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from threading import RLock
 from typing import Protocol
 from weakref import WeakSet
 
+from streamgauge.producers import native
 from streamgauge.producers.producer import Producer
 from streamgauge.producers.settings import usable_settings
 from streamgauge.schemas.batches import MetricHead
@@ -29,10 +29,15 @@ class _Default:
     """The one default of a process, and the metrics that follow it."""
 
     def __init__(self) -> None:
-        self.lock = RLock()
+        self._locks: dict[int, native.Lock] = {}
         self.producer: Producer | None = None
         self.followers: WeakSet[Bound] = WeakSet()
         self.heads: dict[str, MetricHead] = {}
+
+    @property
+    def lock(self) -> native.Lock:
+        """This process's lock: in a forked child a thread that is not there any more may hold the inherited one."""
+        return self._locks.get(os.getpid()) or self._locks.setdefault(os.getpid(), native.rlock())
 
 
 _default = _Default()

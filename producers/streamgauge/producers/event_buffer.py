@@ -6,8 +6,8 @@ Dropping the newest keeps what a burst began with, which the application may alr
 from __future__ import annotations
 
 from collections import Counter, deque
-from threading import RLock
 
+from streamgauge.producers import native
 from streamgauge.producers.event_rows import EventRows, Row
 
 
@@ -23,7 +23,7 @@ class EventBuffer:
         self._max_bytes = max_bytes
         self._waiting: deque[tuple[EventRows, Row, int]] = deque()
         self._append = self._waiting.append
-        self._lock = RLock()
+        self._lock = native.rlock()
         self._bytes_in = self._bytes_out = 0
         self.closed = False
 

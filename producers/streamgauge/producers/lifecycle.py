@@ -1,16 +1,24 @@
-"""Lifecycle: the two moments a process gives to all its producers, its end and its fork. Hooks are set with the first one."""
+"""Lifecycle: the moments a process gives to all its producers: its end, and its fork. Hooks are set with the first one."""
 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
-import sys
 import time
-from typing import Any, Protocol
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 from weakref import WeakSet
 
+from streamgauge.producers import hosts, native
 from streamgauge.producers.accounts import FlushReport
 from streamgauge.producers.settings import ProducerSettings
+
+log = logging.getLogger(__name__)
+
+FORK_WAITS_S = 5.0
+"""How long a fork waits at most for what must not be torn in two: usually some milliseconds, once in a process."""
 
 
 class Watched(Protocol):
@@ -19,6 +27,10 @@ class Watched(Protocol):
     @property
     def settings(self) -> ProducerSettings:
         """Its exit timeout counts."""
+        ...
+
+    def flush(self, timeout: float | None = None) -> FlushReport:
+        """Called by `flush_all`."""
         ...
 
     def close(self, timeout: float | None = None) -> FlushReport:
@@ -36,33 +48,80 @@ class Lifecycle:
     def __init__(self) -> None:
         self.watched: WeakSet[Watched] = WeakSet()
         self.hooked = False
+        self.pid = os.getpid()
+        self.forked = False
+        self._closing = native.rlock()
+        self._undivided = native.rlock()
+        self._forking: dict[int, None] = {}
 
-    def close_all(self) -> None:
-        """Close every producer before one common deadline, the longest of their exit timeouts."""
+    @contextmanager
+    def undivided(self) -> Generator[None]:
+        """A fork in another thread waits until this is over."""
+        with self._undivided:
+            yield
+
+    def _each(self, ask: Callable[[Watched, float], FlushReport], timeout: float | None = None) -> list[FlushReport]:
+        """Ask every producer before one common deadline: `timeout` seconds, or the longest of their exit timeouts."""
         producers = list(self.watched)
-        if not producers:
-            return
-        deadline = time.monotonic() + max(one.settings.exit_timeout for one in producers) / 1_000
-        for place, producer in enumerate(producers):
-            producer.close(max(0.0, deadline - time.monotonic()) / (len(producers) - place))
+        if timeout is None:
+            timeout = max((one.settings.exit_timeout for one in producers), default=0) / 1_000
+        deadline = time.monotonic() + timeout
+        return [
+            ask(producer, max(0.0, deadline - time.monotonic()) / (len(producers) - place))
+            for place, producer in enumerate(producers)
+        ]
+
+    def flush_all(self, timeout: float | None = None) -> list[FlushReport]:
+        """Flush every producer."""
+        return self._each(lambda one, seconds: one.flush(seconds), timeout)
+
+    def close_all(self, timeout: float | None = None) -> list[FlushReport]:
+        """Close every producer. Who comes second waits until the first has done it."""
+        with self._closing:
+            return self._each(lambda one, seconds: one.close(seconds), timeout)
+
+    def end(self) -> None:
+        """The process ends."""
+        if self.pid != os.getpid():
+            log.warning(
+                "this process was forked without Python's hooks: what it recorded is not sent. %s", hosts.ADVICE
+            )
+            self.after_fork()
+        self.close_all()
+
+    def hook(self) -> None:
+        """Let this process tell of its end and its forks."""
+        self.hooked, self.pid = True, os.getpid()
+        atexit.register(self.end)
+        os.register_at_fork(
+            before=self.before_fork, after_in_parent=self.after_fork_in_parent, after_in_child=self.after_fork
+        )
+        hosts.attach(self)
+
+    def before_fork(self) -> None:
+        """A child would find a half-loaded librdkafka, or locks in it that nobody ever opens."""
+        if self._undivided.acquire(timeout=FORK_WAITS_S):
+            self._forking[native.ident()] = None
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._forking.pop(native.ident(), False) is None:
+            self._undivided.release()
 
     def after_fork(self) -> None:
         """Start every producer anew in a forked child."""
+        self.pid, self.forked = os.getpid(), True
+        self._closing = native.rlock()
+        self._undivided = native.rlock()
+        self._forking = {}
         for producer in list(self.watched):
             producer.after_fork()
-        if util := _multiprocessing_util():
-            # a child of multiprocessing clears its hooks after this one has run, and then asks for new ones
-            util.register_after_fork(self, Lifecycle.close_at_end_of_worker)
+        hosts.attach_forked(self)
 
-    def close_at_end_of_worker(self) -> None:
-        """A child of multiprocessing ends without atexit on most Pythons, but with its own finalizers."""
-        if util := _multiprocessing_util():
-            util.Finalize(None, self.close_all, exitpriority=100)
-
-
-def _multiprocessing_util() -> Any:
-    """multiprocessing's hooks, where something has loaded it: loading it here would cost every process."""
-    return sys.modules.get("multiprocessing.util")
+    def after_silent_fork(self) -> None:
+        """The same, where a server forks without telling Python, and says so afterwards."""
+        if self.pid != os.getpid():
+            self.after_fork()
 
 
 _process = Lifecycle()
@@ -72,9 +131,27 @@ def watch(producer: Watched) -> None:
     """Close it when the process ends, start it anew in forked children."""
     _process.watched.add(producer)
     if not _process.hooked:
-        _process.hooked = True
-        atexit.register(_process.close_all)
-        os.register_at_fork(after_in_child=_process.after_fork)
-        multiprocessing = sys.modules.get("multiprocessing.process")
-        if multiprocessing is not None and multiprocessing.parent_process() is not None:
-            _process.close_at_end_of_worker()
+        _process.hook()
+
+
+def may_start_threads() -> bool:
+    """False where this process only exists to be forked, and its children would not survive a thread in it."""
+    return _process.forked or not hosts.is_uwsgi_master()
+
+
+def undivided() -> AbstractContextManager[None]:
+    """While this is held, a fork in another thread waits."""
+    return _process.undivided()
+
+
+def flush_all(timeout: float | None = None) -> list[FlushReport]:
+    """Flush every producer of this process before one common deadline: `timeout` seconds, or the exit timeout.
+
+    For a process that ends without telling Python, by `os._exit` for instance. One report for each producer.
+    """
+    return _process.flush_all(timeout)
+
+
+def close_all(timeout: float | None = None) -> list[FlushReport]:
+    """Close every producer of this process: what `atexit` does, for hooks of servers. A second call does nothing."""
+    return _process.close_all(timeout)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections import Counter
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TypeVar
 
-from streamgauge.producers import lifecycle
+from streamgauge.producers import lifecycle, native
 from streamgauge.producers.accounts import Accounts, FlushReport, Stats
 from streamgauge.producers.aggregate import Aggregate, Family, MakeSeries, Series
 from streamgauge.producers.clock import Clock, SystemClock
@@ -90,11 +89,11 @@ class Producer:
         self.epoch = self._delivery.epoch
         self._aggregate.restart(self._accounts)
         self._buffer = EventBuffer(settings.event_buffer, settings.event_buffer_bytes)
-        self._working = threading.Lock()
+        self._working = native.lock()
         # put() of a simple queue may be interrupted by itself, which an Event's set() may not
-        self._wake: SimpleQueue[None] = SimpleQueue()
-        self._starting = threading.Lock()
-        self._flusher: threading.Thread | None = None
+        self._wake = native.queue()
+        self._starting = native.lock()
+        self._flusher: native.Thread | None = None
         self._full = self._held = False
         self._metrics_due = now + settings.flush_interval / 1_000
         self._events_due: float | None = None
@@ -157,7 +156,7 @@ class Producer:
         everything, left, spooled = True, _total(self._not_taken()), 0
         while True:
             remaining = max(0.0, deadline - time.monotonic())
-            if self._working.acquire(timeout=remaining):
+            if native.acquire(self._working, remaining):
                 try:
                     self._work(everything)
                     everything, left, spooled = False, _total(self._waiting()), _total(self._delivery.spooled())
@@ -167,8 +166,8 @@ class Producer:
                 if done:
                     break
                 if in_flight:
-                    self._transport.poll(min(remaining, POLL_S), hurry=True)
-                else:
+                    self._transport.poll(0 if native.patched() else min(remaining, POLL_S), hurry=True)
+                if not in_flight or native.patched():
                     time.sleep(min(remaining, POLL_S / 10))
             if not remaining:
                 break
@@ -194,11 +193,11 @@ class Producer:
         self._delivery.ending()
         self._wake.put(None)
         self.flush(max(0.0, deadline - time.monotonic()))
-        if self._flusher is not None and self._flusher is not threading.current_thread():
+        if self._flusher is not None and not self._flusher.is_current():
             self._flusher.join(max(4 * POLL_S, deadline - time.monotonic()))
         self._transport.close(max(0.0, deadline - time.monotonic()))
         # a disk that hangs holds up the flusher, but not the end of the process
-        if self._working.acquire(timeout=max(1.0, deadline - time.monotonic())):
+        if native.acquire(self._working, max(1.0, deadline - time.monotonic())):
             try:
                 spooled = self._delivery.end(self._aggregate.take(), self._buffer)
             finally:
@@ -272,9 +271,9 @@ class Producer:
     def _on_record(self) -> None:
         if self._flusher is None and self._background and not self._closed and self._starting.acquire(blocking=False):
             try:
-                flusher = threading.Thread(target=self._run, name="streamgauge-flusher", daemon=True)
-                flusher.start()
-                self._flusher = flusher
+                if not lifecycle.may_start_threads():
+                    return
+                self._flusher = native.Thread("streamgauge-flusher", self._run)
             except RuntimeError:  # no thread can start while the interpreter ends; closing flushes without one
                 self._background = False
             finally:
@@ -291,7 +290,7 @@ class Producer:
                     self._wait(pause)
             except Exception:  # the flusher outlives whatever goes wrong in one round
                 log.exception("a flush failed; the next one follows")
-                time.sleep(1)
+                native.sleep(1)
 
     def _wait(self, pause: float) -> None:
         try:
@@ -304,3 +303,5 @@ class Producer:
         self._transport.after_fork()
         self._delivery.after_fork()
         self._begin(new_instance(self.settings.instance))
+        if self._closed:
+            self._buffer.close()

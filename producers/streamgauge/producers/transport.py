@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from streamgauge.producers.lifecycle import undivided
 from streamgauge.producers.outbox import Outcome
 
 if TYPE_CHECKING:
@@ -17,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SAY_AGAIN_S = 300
+PURGED = frozenset({"_PURGE_QUEUE", "_PURGE_INFLIGHT"})
+"""What becomes of messages that were given up here: who did so says it."""
 Report = Callable[[Outcome], None]
 
 
@@ -80,16 +87,16 @@ class KafkaTransport:
         return f"KafkaTransport({self._config.get('bootstrap.servers')!r})"
 
     def _open(self) -> Producer:
-        if self._producer is None:
-            from confluent_kafka import Producer  # only a process that sends pays for loading librdkafka
-
+        if (producer := self._producer) is None:
             config: dict[str, Any] = {**self._config, "error_cb": self._on_error}
-            self._producer = Producer(config)
-        return self._producer
+            with undivided():
+                producer = self._producer = _library().Producer(config)
+        return producer
 
     def send(self, topic: str, key: bytes, value: bytes, report: Report) -> None:
         """Queue a message in librdkafka."""
-        from confluent_kafka import KafkaException
+        with undivided():
+            kafka = _library()
 
         def delivered(error: KafkaError | None, _message: Message) -> None:
             if error is None:
@@ -104,7 +111,7 @@ class KafkaTransport:
             self._open().produce(topic, value=value, key=key, on_delivery=delivered)
         except BufferError:
             report(Outcome.UNKNOWN)
-        except KafkaException as error:
+        except kafka.KafkaException as error:
             cause = cast("KafkaError", error.args[0])
             self._say(cause)
             report(self._outcome(cause))
@@ -113,9 +120,8 @@ class KafkaTransport:
         if error is None:
             return Outcome.ACKNOWLEDGED
         self._broken = self._broken or error.fatal()
-        from confluent_kafka import KafkaError as Codes
-
-        if error.code() in (Codes.MSG_SIZE_TOO_LARGE, Codes.INVALID_MSG):
+        codes = _library().KafkaError
+        if error.code() in (codes.MSG_SIZE_TOO_LARGE, codes.INVALID_MSG):
             return Outcome.REFUSED
         return Outcome.UNKNOWN
 
@@ -125,6 +131,8 @@ class KafkaTransport:
         if old is not None:
             old.purge()
             old.poll(0)
+            with undivided():
+                del old
 
     def _on_error(self, error: KafkaError) -> None:
         self._broken = self._broken or error.fatal()
@@ -134,6 +142,8 @@ class KafkaTransport:
     def _say(self, error: KafkaError) -> None:
         """One line for each kind of error, and again when it still holds after a while."""
         now, name = time.monotonic(), error.name()
+        if name in PURGED:
+            return
         if now - self._said.get(name, -SAY_AGAIN_S) >= SAY_AGAIN_S:
             self._said[name] = now
             log.warning(
@@ -162,7 +172,9 @@ class KafkaTransport:
         if producer.flush(seconds):
             producer.purge()
             producer.poll(0)
-        self._producer = None
+        with undivided():
+            self._producer = None
+            del producer
 
     def after_fork(self) -> None:
         """A child's copy of the handle has no threads: destroying it would hang, so it is never destroyed."""
@@ -172,13 +184,23 @@ class KafkaTransport:
         self._away = self._broken = False
 
 
+def _library() -> ModuleType:
+    """confluent_kafka: only a process that sends pays for loading it. A fork must not fall into this.
+
+    A child that is forked meanwhile finds a half-loaded module whose lock nobody opens, or librdkafka's own locks shut.
+    """
+    import confluent_kafka
+
+    with suppress(ImportError):
+        import_module("ctypes")  # a forked child must not begin with loading it
+    return confluent_kafka
+
+
 def _keep_for_ever(thing: object) -> None:
-    try:
-        import ctypes
-    except ImportError:  # a Python without it can only keep it until its modules are torn down
-        _KEPT.append(thing)
-    else:
+    if ctypes := sys.modules.get("ctypes"):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    else:  # a Python without it can only keep it until its modules are torn down
+        _KEPT.append(thing)
 
 
 _KEPT: list[object] = []
