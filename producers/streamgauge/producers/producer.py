@@ -23,6 +23,7 @@ from streamgauge.producers.batching import Batch, Batcher, Limits
 from streamgauge.producers.clock import Clock, SystemClock
 from streamgauge.producers.event_buffer import EventBuffer
 from streamgauge.producers.event_rows import EventRows, EventValueError
+from streamgauge.producers.open_families import OpenFamilies
 from streamgauge.producers.outbox import Outbox, OutboxPolicy, Outcome
 from streamgauge.producers.settings import MAX_INSTANCE, ProducerSettings, producer_settings
 from streamgauge.producers.transport import KafkaTransport, Transport, kafka_config
@@ -71,6 +72,9 @@ class Producer:
             self._clock, Accounts(), self._on_record, self.settings.series_budget, self.settings.raises
         )
         self._closed = False
+        self.open_families = OpenFamilies(
+            self._clock, self.settings.series_budget, self._declared, lambda: self._closed, self._on_record
+        )
         self._begin(instance or new_instance(self.settings.instance))
         lifecycle.watch(self)
 
@@ -84,6 +88,7 @@ class Producer:
         self.epoch = self._clock.wall_ns() // 1_000_000
         self._accounts = Accounts()
         self._aggregate.restart(self._accounts)
+        self.open_families.restart(self._accounts)
         self._buffer = EventBuffer(settings.event_buffer, settings.event_buffer_bytes)
         limits = Limits(settings.max_batch, settings.max_batch_bytes)
         self._batcher = Batcher(settings.context(instance), instance, self.epoch, limits, self._give_up)
@@ -148,6 +153,10 @@ class Producer:
             f"and as {head.type} with labels {head.labels}, unit {head.unit!r}. Share one declaration, or rename one."
         )
 
+    def _declared(self, name: str) -> MetricHead | None:
+        family = self._aggregate.families.get(name)
+        return family.head if family else None
+
     def flush(self, timeout: float | None = None) -> FlushReport:
         """Send everything and wait for the acknowledgements, at most `timeout` seconds (default: the exit timeout)."""
         deadline = time.monotonic() + (self.settings.exit_timeout / 1_000 if timeout is None else timeout)
@@ -207,7 +216,8 @@ class Producer:
             emitted, acknowledged, dropped = self._accounts.books()
             # points on their way to a batch are on the books when they leave their series or the buffer
             emitted += self._not_taken()
-            overflowed = {name: one.overflow_points() for name, one in list(self._aggregate.families.items())}
+            overflowed = Counter(self.open_families.overflow_points())
+            overflowed.update({name: one.overflow_points() for name, one in list(self._aggregate.families.items())})
             return Stats(
                 emitted=emitted,
                 acknowledged=acknowledged,
@@ -221,7 +231,7 @@ class Producer:
             )
 
     def _not_taken(self) -> Counter[str]:
-        return self._aggregate.points() + self._buffer.points()
+        return self._aggregate.points() + self.open_families.points() + self._buffer.points()
 
     def _waiting(self) -> Counter[str]:
         points = self._not_taken()
@@ -247,7 +257,9 @@ class Producer:
         window_ends = now + self._aggregate.tick()
         if everything or now >= self._metrics_due:
             self._metrics_due = now + self.settings.flush_interval / 1_000
-            self._enqueue(self._batcher.metrics(self._metrics_topic, self._aggregate.take()))
+            self._enqueue(
+                self._batcher.metrics(self._metrics_topic, self._aggregate.take() + self.open_families.take())
+            )
         if self._events_due is None and len(self._buffer):
             self._events_due = now + self.settings.flush_events_interval / 1_000
         if everything or self._full or (self._events_due is not None and now >= self._events_due):

@@ -1,0 +1,128 @@
+"""OpenTelemetry points: what the SDK's data points add, as deltas of open families."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import orjson
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    ExponentialHistogram,
+    ExponentialHistogramDataPoint,
+    Gauge,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    NumberDataPoint,
+    Sum,
+)
+
+from streamgauge.producers.aggregate import Delta
+from streamgauge.producers.cumulative import Cumulative, Number, Running, TooManyStreams
+from streamgauge.producers.open_families import OpenFamilies, open_series
+from streamgauge.producers.text import plain
+from streamgauge.schemas.foreign_histograms import (
+    Distribution,
+    Explicit,
+    Exponential,
+    InconsistentHistogram,
+    indexed,
+)
+
+log = logging.getLogger(__name__)
+
+Points = NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint
+
+
+class PointReader:
+    """Turns points into deltas; remembers where cumulative streams stand. Not thread-safe: readers export one at a time."""
+
+    def __init__(self) -> None:
+        self._sums: Cumulative[Number] = Cumulative()
+        self._histograms: Cumulative[Distribution] = Cumulative()
+        self._running = Running()
+
+    def read(self, scope: str, metric: Metric, families: OpenFamilies) -> None:
+        """Add every point of a metric. One that cannot be added is counted as dropped, by reason."""
+        data = metric.data
+        kind = kind_of(data)
+        for point in data.data_points:
+            attributes: Mapping[str, Any] = point.attributes or {}
+            head, labels = open_series(
+                metric.name, kind, metric.unit or "", [(key, text_of(value)) for key, value in attributes.items()]
+            )
+            stream = (scope, metric.name, metric.unit, kind, frozenset(attributes.items()))
+            points = 1 if isinstance(point, NumberDataPoint) else point.count
+            try:
+                delta = self._delta(data, stream, point)
+            except TooManyStreams:
+                families.refuse(head.name, "too_many_streams", points)
+            except (InconsistentHistogram, ArithmeticError):
+                families.refuse(head.name, "inconsistent", points)
+            except Exception as error:  # whatever is wrong with one point, the others go on
+                log.debug("a point of %s cannot be read: %r", metric.name, error)
+                families.refuse(head.name, "internal_error", points)
+            else:
+                if delta is not None:
+                    families.add(head, labels, delta)
+
+    def _delta(self, data: Any, stream: Hashable, point: Points) -> Delta | None:
+        start_ns, time_ns = point.start_time_unix_nano or 0, point.time_unix_nano
+        at_ms = time_ns // 1_000_000
+        cumulative = getattr(data, "aggregation_temporality", None) is AggregationTemporality.CUMULATIVE
+        if not isinstance(point, NumberDataPoint):
+            total = distribution_of(point)
+            added = self._histograms.added(stream, start_ns, time_ns, total) if cumulative else total
+            return None if added is None or not added.count else histogram_delta(at_ms, added)
+        value = float(point.value)
+        if isinstance(data, Sum) and data.is_monotonic:
+            if cumulative:
+                known = self._sums.added(stream, start_ns, time_ns, Number(value))
+                if known is None or (not known.value and value):  # it rests; a first zero shows that there is a series
+                    return None
+                value = known.value
+            return Delta(at_ms, 1, value)
+        if isinstance(data, Sum) and not cumulative:
+            value = self._running.total(stream, value)
+        return Delta(at_ms, 1, value, value, value, value, at_ms)
+
+
+def kind_of(data: Any) -> str:
+    """The metric type that points of a kind become. Sums that also go down are gauges: their last value counts."""
+    if isinstance(data, Histogram | ExponentialHistogram):
+        return "histogram"
+    if isinstance(data, Gauge) or (isinstance(data, Sum) and not data.is_monotonic):
+        return "gauge"
+    return "counter"
+
+
+def distribution_of(point: HistogramDataPoint | ExponentialHistogramDataPoint) -> Distribution:
+    """A histogram point. Views can leave its extremes out: then they are infinite the wrong way round."""
+    known = point.min is not None and point.max is not None and point.min <= point.max
+    low, high = (point.min, point.max) if known else (None, None)
+    if isinstance(point, HistogramDataPoint):
+        shape: Explicit | Exponential = Explicit(tuple(point.explicit_bounds), tuple(point.bucket_counts))
+    else:
+        shape = Exponential(
+            point.scale,
+            point.zero_count,
+            indexed(point.positive.offset, point.positive.bucket_counts),
+            indexed(point.negative.offset, point.negative.bucket_counts),
+        )
+    return Distribution(point.count, float(point.sum), shape, low, high)
+
+
+def histogram_delta(at_ms: int, added: Distribution) -> Delta:
+    """A histogram's gain as a delta. OpenTelemetry knows no last value; the mean stands in for it."""
+    buckets = added.buckets()
+    low, high = added.extremes(buckets)
+    return Delta(at_ms, added.count, added.sum, low, high, added.sum / added.count, at_ms, buckets)
+
+
+def text_of(value: Any) -> str:
+    """An attribute's value as a label's: sequences as JSON."""
+    if isinstance(value, str | bool | int | float):
+        return plain(value)
+    return orjson.dumps(value, default=str).decode()
