@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from streamgauge.producers import Counter
 from streamgauge.producers.aggregate import Delta
 from streamgauge.producers.open_families import MAX_LABELS, MAX_METRICS, open_series
-from streamgauge.producers.testing import captured_producer
+from streamgauge.producers.producer import Producer
+from streamgauge.producers.settings import ProducerSettings
+from streamgauge.producers.testing import CapturedTransport, captured_producer
 from streamgauge.schemas.batches import MetricHead
 from tests.unit.producers.decoded import metric_batches, values
 
@@ -174,6 +177,18 @@ def test_a_child_begins_empty() -> None:
 
     assert transport.delivered == []
     assert producer.stats().emitted == {}
+
+
+def test_a_delta_wakes_the_flusher_of_a_producer_that_has_nothing_else_to_do() -> None:
+    transport = CapturedTransport()
+    producer = Producer(ProducerSettings(flush_interval=10), transport)
+    producer.open_families.add(HEAD, (), Delta(NOW, 1, 1.0))
+
+    deadline = time.monotonic() + 10
+    while not transport.delivered and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert transport.sums() == {"requests": 1.0}
+    producer.close()
 
 
 def test_threads_lose_no_delta() -> None:

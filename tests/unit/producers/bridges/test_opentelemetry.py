@@ -373,9 +373,8 @@ def test_auto_configuration_finds_it() -> None:
 PROGRAM = """
 from opentelemetry import metrics
 from opentelemetry.sdk._configuration import _OTelSDKConfigurator
-from streamgauge.producers.default import get_default, set_default
+from streamgauge.producers import default
 from streamgauge.producers.producer import Producer
-from streamgauge.producers.settings import producer_settings
 from streamgauge.producers.testing import CapturedTransport
 
 class Printing(CapturedTransport):
@@ -384,7 +383,7 @@ class Printing(CapturedTransport):
         contexts = {one.json()["context"]["service"] for one in self.delivered}
         print(self.sums(), sorted(contexts), flush=True)
 
-set_default(Producer(producer_settings(), Printing()))
+default.Producer = lambda settings: Producer(settings, Printing())
 _OTelSDKConfigurator().configure(auto_instrumentation_version="1")
 metrics.get_meter("m").create_counter("requests").add(3)
 """
