@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -45,10 +45,13 @@ AGGREGATIONS: tuple[Aggregation | None, ...] = (
 )
 # numbers whose sums are exact, so that the order of addition does not matter
 AMOUNTS = st.integers(0, 1 << 20).map(lambda n: n / 64)
+Step = tuple[str, float, dict[str, Any]]
 ATTRIBUTES = st.fixed_dictionaries({}, optional={"a": st.sampled_from("xy"), "b": st.booleans()})
-RECORD = st.tuples(st.sampled_from(["add", "level", "record", "set", "seen", "held"]), AMOUNTS, ATTRIBUTES)
+KINDS = st.sampled_from(["add", "level", "record", "set", "seen", "held"])
+RECORD: st.SearchStrategy[Step] = st.tuples(KINDS, AMOUNTS, ATTRIBUTES)
+OTHER: list[Step] = [("export", 0.0, {}), ("flush", 0.0, {})]
 # a flush comes now and then, so that several exports meet in the producer
-PROGRAMS = st.lists(st.one_of(RECORD, st.sampled_from([("export", 0.0, {}), ("flush", 0.0, {})])), max_size=40)
+PROGRAMS = st.lists(st.one_of(RECORD, st.sampled_from(OTHER)), max_size=40)
 
 
 @dataclass
@@ -127,7 +130,7 @@ def captured(found: Mapping[tuple[str, ...], Value], extremes: bool) -> dict[tup
 @given(program=PROGRAMS, aggregation=st.sampled_from(AGGREGATIONS))
 def test_what_leaves_is_what_the_sdk_has(
     temporality: AggregationTemporality,
-    program: list[tuple[str, float, dict[str, Any]]],
+    program: list[Step],
     aggregation: Aggregation | None,
 ) -> None:
     producer, transport, _ = captured_producer()
@@ -165,8 +168,8 @@ def _named(messages: Any) -> Iterable[tuple[tuple[str, ...], tuple[str, ...], Va
     """Series with their label names, which may differ from point to point."""
     names: dict[tuple[str, ...], tuple[str, ...]] = {}
     for batch in metric_batches(messages):
-        for series in batch.series:
-            head = batch.metrics[series[0]]
+        for series in cast("list[tuple[int, *tuple[str, ...]]]", batch.series):
+            head = batch.metrics[int(series[0])]
             key = (head.name, *series[1:])
             assert names.setdefault(key, head.labels) == head.labels
     return [(key, names[key], value) for key, value in values(messages).items()]

@@ -100,8 +100,7 @@ def kind_of(data: Any) -> str:
 
 def distribution_of(point: HistogramDataPoint | ExponentialHistogramDataPoint) -> Distribution:
     """A histogram point. Views can leave its extremes out: then they are infinite the wrong way round."""
-    known = point.min is not None and point.max is not None and point.min <= point.max
-    low, high = (point.min, point.max) if known else (None, None)
+    low, high = (point.min, point.max) if point.min <= point.max else (None, None)
     if isinstance(point, HistogramDataPoint):
         shape: Explicit | Exponential = Explicit(tuple(point.explicit_bounds), tuple(point.bucket_counts))
     else:

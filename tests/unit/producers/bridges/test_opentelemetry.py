@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 import pytest
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY as SUPPRESSED  # pyright: ignore[reportPrivateUsage]
 from opentelemetry.context import get_value
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider, UpDownCounter
@@ -23,7 +24,11 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.metrics.export import Metric as SdkMetric
 from opentelemetry.sdk.metrics.export import Sum as SdkSum
-from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.metrics.view import (
+    ExplicitBucketHistogramAggregation,
+    ExponentialBucketHistogramAggregation,
+    View,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -38,7 +43,7 @@ from streamgauge.producers.testing import CapturedTransport, captured_producer
 from streamgauge.schemas.histogram import histogram_of, quantile
 from tests.unit.producers.decoded import metric_batches, values
 
-CUMULATIVE = dict.fromkeys((Counter, Histogram), AggregationTemporality.CUMULATIVE)
+CUMULATIVE: dict[type, AggregationTemporality] = dict.fromkeys((Counter, Histogram), AggregationTemporality.CUMULATIVE)
 
 
 def provider_of(exporter: StreamgaugeMetricExporter, **more: Any) -> MeterProvider:
@@ -213,7 +218,11 @@ def test_a_point_that_cannot_be_read_costs_the_others_nothing(
     meter.create_observable_gauge("nan", [lambda _: [Observation(math.nan)]])
     meter.create_counter("good").add(1)
     real = points.histogram_delta
-    monkeypatch.setattr(points, "histogram_delta", lambda *_: 1 // 0)
+
+    def broken(*_: object) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr(points, "histogram_delta", broken)
     meter.create_histogram("broken").record(1)
     provider.force_flush()
     monkeypatch.setattr(points, "histogram_delta", real)
@@ -260,13 +269,13 @@ def test_nothing_is_instrumented_inside_an_export(producer: Producer, monkeypatc
     seen: list[object] = []
 
     def read(*_: object) -> None:
-        seen.append(get_value(bridge.SUPPRESSED))
+        seen.append(get_value(SUPPRESSED))
 
     monkeypatch.setattr(exporter._reader, "read", read)  # pyright: ignore[reportPrivateUsage]
     exporter.export(numbers((1, 10, 5.0)))
 
     assert seen == [True]
-    assert get_value(bridge.SUPPRESSED) is None
+    assert get_value(SUPPRESSED) is None
 
 
 def test_what_was_exported_waits_for_the_broker_and_is_told_by_the_flush() -> None:
@@ -406,3 +415,16 @@ def test_a_program_that_is_configured_by_variables_alone_loses_nothing_at_its_en
     )
 
     assert done.stdout == "{'requests': 3.0} ['checkout']\n", done.stderr
+
+
+def test_histograms_without_extremes_have_those_of_their_buckets(
+    producer: Producer, transport: CapturedTransport
+) -> None:
+    aggregation = ExponentialBucketHistogramAggregation(max_scale=5, record_min_max=False)
+    provider = provider_of(StreamgaugeMetricExporter(producer, None, {Histogram: aggregation}))
+    for value in (0.25, 8.0):
+        provider.get_meter("m").create_histogram("seconds").record(value)
+    provider.force_flush()
+
+    found = values(transport.delivered)["seconds",]
+    assert (found.min, found.max) == (pytest.approx(0.25, rel=0.011), pytest.approx(8.0, rel=0.011))
