@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from threading import RLock
 
 from streamgauge.producers.accounts import Accounts
-from streamgauge.producers.aggregate import IDLE_NS, MAX_LABEL_CHARS, OVERFLOW, WINDOW_NS, Delta, Taken
+from streamgauge.producers.aggregate import IDLE_NS, MAX_LABEL_CHARS, OVERFLOW, WINDOW_NS, Taken
 from streamgauge.producers.clock import Clock
 from streamgauge.producers.text import unicode
-from streamgauge.schemas.batches import MAX_INSTANT_MS, MetricHead
+from streamgauge.schemas.batches import MAX_INSTANT_MS, Delta, MetricHead
 from streamgauge.schemas.histogram import merge
 from streamgauge.schemas.names import label_values, metric_name
 from streamgauge.schemas.windows import TIERS, window_start

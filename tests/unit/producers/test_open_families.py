@@ -8,12 +8,11 @@ from dataclasses import replace
 import pytest
 
 from streamgauge.producers import Counter
-from streamgauge.producers.aggregate import Delta
 from streamgauge.producers.open_families import MAX_LABELS, MAX_METRICS, open_series
 from streamgauge.producers.producer import Producer
 from streamgauge.producers.settings import ProducerSettings
 from streamgauge.producers.testing import CapturedTransport, captured_producer
-from streamgauge.schemas.batches import MetricHead
+from streamgauge.schemas.batches import Delta, MetricHead
 from tests.unit.producers.decoded import metric_batches, values
 
 NOW = 1_800_000_000_000

@@ -19,10 +19,10 @@ from opentelemetry.sdk.metrics.export import (
     Sum,
 )
 
-from streamgauge.producers.aggregate import Delta
 from streamgauge.producers.cumulative import Cumulative, Number, Running, TooManyStreams
 from streamgauge.producers.open_families import OpenFamilies, open_series
 from streamgauge.producers.text import plain
+from streamgauge.schemas.batches import Delta
 from streamgauge.schemas.foreign_histograms import (
     Distribution,
     Explicit,
