@@ -19,14 +19,16 @@ ALIASES = {
 """Usual other spellings of context columns (version 1 of the table)."""
 
 HTTP_ALIASES = {
+    "http.request.method": "method",
+    "http.method": "method",
     "http.route": "operation",
     "http.response.status_code": "status",
     "http.status_code": "status",
 }
-"""What OpenTelemetry's HTTP conventions call columns that every view has."""
+"""What OpenTelemetry's HTTP conventions call the labels of our own middleware."""
 
 LABEL_COLUMNS = frozenset({"country", "tenant", "segment", "operation", "status", "error_type"})
-"""Context columns that a single point may fill. The others say who sends, which a point cannot change."""
+"""Context columns that a single point may fill. The others say who sends, and a point cannot change that."""
 
 MAX_NAME = 200
 
@@ -34,13 +36,17 @@ MAX_NAME = 200
 def label_name(name: str) -> str:
     """The label that an attribute or tag becomes: its canonical column, or its name with `_` for whatever is not a word.
 
-    Names that every view has for something else get `label_` before them.
+    A name that every view has for something else gets a `_` behind it.
     """
-    column = HTTP_ALIASES.get(name) or ALIASES.get(name, "")
+    if name in HTTP_ALIASES:
+        return HTTP_ALIASES[name]
+    column = ALIASES.get(name, "")
     if column in LABEL_COLUMNS:
         return column
     word = _word(name)
-    return _word(f"label_{word}") if word.startswith("__") or word in RESERVED_COLUMNS else word
+    if word.startswith("__"):
+        word = f"_{word.lstrip('_')}"
+    return f"{word}_" if word in RESERVED_COLUMNS else word
 
 
 def metric_name(name: str) -> str:
