@@ -25,7 +25,7 @@ from streamgauge.schemas.events import contract_of
 from streamgauge.sinks.migrations import migrate
 from streamgauge.sinks.retention import Retention
 from streamgauge.sinks.views import ensure_views
-from tests.support import documents, reference, wire_examples
+from tests.support import documents, programs, reference, wire_examples
 from tests.support.documents import ROOT, Call, Snippet
 
 PAGES = documents.pages()
@@ -257,6 +257,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[reference.Engin
     """A store with the tables and views that the pages speak of."""
     engine = reference.Engine(tmp_path_factory.mktemp("store"))
     heads, contract, _ = run_service()
+    for program in (programs.TIMING, programs.PROMETHEUS, programs.OPENTELEMETRY):
+        if not programs.missing(program):
+            heads += programs.ran(program, "150", "0").heads()
     migrate(engine, Retention(), "streamgauge")
     ensure_views(engine, "streamgauge", heads, [contract, FLIGHT])
     engine.command("USE streamgauge")
