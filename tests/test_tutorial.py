@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from streamgauge.processors.testing import RolledUp, rolled_up
@@ -12,7 +14,7 @@ PAGE = TUTORIAL / "three-programs.md"
 ROUNDS = 150
 
 
-def ran(program: programs.Path) -> RolledUp:
+def ran(program: Path) -> RolledUp:
     """What a worker makes of a program."""
     if needed := programs.missing(program):
         pytest.skip(f"{needed} is not there")
@@ -21,7 +23,7 @@ def ran(program: programs.Path) -> RolledUp:
 
 
 @pytest.mark.parametrize("program", [TIMING, PROMETHEUS, OPENTELEMETRY], ids=lambda one: one.stem)
-def test_the_page_shows_a_program_as_it_is(program: programs.Path) -> None:
+def test_the_page_shows_a_program_as_it_is(program: Path) -> None:
     shown = [snippet.text for snippet in documents.snippets(PAGE, "python")]
 
     assert program.read_text(encoding="utf-8") in shown

@@ -43,8 +43,9 @@ class Ran:
         found: dict[MetricHead, None] = {}
         for message in self.delivered:
             body: dict[str, Any] = json.loads(message.value)
-            for head in cast("list[dict[str, Any]]", body.get("metrics", [])):
-                found[MetricHead(**{**head, "labels": tuple(head["labels"])})] = None
+            for one in cast("list[dict[str, Any]]", body.get("metrics", [])):
+                labels = tuple(one["labels"])
+                found[MetricHead(one["name"], one["type"], one["unit"], labels, one["granularity"])] = None
         return list(found)
 
 
