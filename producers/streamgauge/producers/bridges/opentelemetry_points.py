@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import orjson
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     ExponentialHistogram,
@@ -30,6 +30,7 @@ from streamgauge.schemas.foreign_histograms import (
     InconsistentHistogram,
     indexed,
 )
+from streamgauge.schemas.names import metric_name
 
 log = logging.getLogger(__name__)
 
@@ -46,27 +47,26 @@ class PointReader:
 
     def read(self, scope: str, metric: Metric, families: OpenFamilies) -> None:
         """Add every point of a metric. One that cannot be added is counted as dropped, by reason."""
-        data = metric.data
-        kind = kind_of(data)
-        for point in data.data_points:
-            attributes: Mapping[str, Any] = point.attributes or {}
-            head, labels = open_series(
-                metric.name, kind, metric.unit or "", [(key, text_of(value)) for key, value in attributes.items()]
-            )
-            stream = (scope, metric.name, metric.unit, kind, frozenset(attributes.items()))
+        name, kind = metric_name(metric.name), kind_of(metric.data)
+        for point in metric.data.data_points:
             points = 1 if isinstance(point, NumberDataPoint) else point.count
             try:
-                delta = self._delta(data, stream, point)
+                self._add(scope, metric, kind, point, families)
             except TooManyStreams:
-                families.refuse(head.name, "too_many_streams", points)
+                families.refuse(name, "too_many_streams", points)
             except (InconsistentHistogram, ArithmeticError):
-                families.refuse(head.name, "inconsistent", points)
+                families.refuse(name, "inconsistent", points)
             except Exception as error:  # whatever is wrong with one point, the others go on
                 log.debug("a point of %s cannot be read: %r", metric.name, error)
-                families.refuse(head.name, "internal_error", points)
-            else:
-                if delta is not None:
-                    families.add(head, labels, delta)
+                families.refuse(name, "internal_error", points)
+
+    def _add(self, scope: str, metric: Metric, kind: str, point: Points, families: OpenFamilies) -> None:
+        attributes: Mapping[str, Any] = point.attributes or {}
+        stream = (scope, metric.name, metric.unit, kind, frozenset(attributes.items()))
+        delta = self._delta(metric.data, stream, point)
+        if delta is not None:
+            texts = [(key, text_of(value)) for key, value in attributes.items()]
+            families.add(*open_series(metric.name, kind, metric.unit or "", texts), delta)
 
     def _delta(self, data: Any, stream: Hashable, point: Points) -> Delta | None:
         start_ns, time_ns = point.start_time_unix_nano or 0, point.time_unix_nano
@@ -124,4 +124,4 @@ def text_of(value: Any) -> str:
     """An attribute's value as a label's: sequences as JSON."""
     if isinstance(value, str | bool | int | float):
         return plain(value)
-    return orjson.dumps(value, default=str).decode()
+    return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))

@@ -186,6 +186,20 @@ def test_attributes_of_every_kind_become_text(producer: Producer, transport: Cap
     }
 
 
+def test_attributes_that_no_one_expects_cost_their_own_point_at_most(
+    producer: Producer, transport: CapturedTransport
+) -> None:
+    exporter = StreamgaugeMetricExporter(producer)
+    half = "\ud800"
+    for attributes in ({"a": half}, {"a": (half, b"x")}, {half: "a"}, {"": "a"}, {"a": "x" * 5_000}, {"a": ["x"]}):
+        exporter.export(numbers((1, 10, 1.0), attributes=attributes))
+    producer.flush()
+
+    found = {key[1:]: one.sum for key, one in values(transport.delivered).items()}
+    assert found == {("?",): 1.0, ("""["?","b'x'"]""",): 1.0, ("a",): 2.0}
+    assert producer.stats().dropped == {("requests", "too_long"): 1, ("requests", "internal_error"): 1}
+
+
 def test_equal_names_in_two_scopes_add_up(producer: Producer, transport: CapturedTransport) -> None:
     provider = provider_of(StreamgaugeMetricExporter(producer, CUMULATIVE))
     for _ in range(2):
@@ -233,7 +247,7 @@ def test_a_point_that_cannot_be_read_costs_the_others_nothing(
     assert {name for name, _ in dropped} <= {"broken", "bad", "nan"}
 
 
-def numbers(*values: tuple[int, int, float], attributes: dict[str, str] | None = None) -> MetricsData:
+def numbers(*values: tuple[int, int, float], attributes: Any = None) -> MetricsData:
     """One cumulative counter as another SDK could have left it: start, time, value."""
     found = [NumberDataPoint(attributes or {}, start, time, value) for start, time, value in values]
     data = SdkSum(found, AggregationTemporality.CUMULATIVE, True)
