@@ -19,10 +19,10 @@ from opentelemetry.sdk.metrics.export import (
     Sum,
 )
 
-from streamgauge.producers.cumulative import Cumulative, Number, Running, TooManyStreams
-from streamgauge.producers.open_families import OpenFamilies, open_series
+from streamgauge.producers.cumulative import MAX_STREAMS, Cumulative, Number, Running, TooManyStreams
+from streamgauge.producers.open_families import Labels, OpenFamilies, open_series
 from streamgauge.producers.text import plain
-from streamgauge.schemas.batches import Delta
+from streamgauge.schemas.batches import Delta, MetricHead
 from streamgauge.schemas.foreign_histograms import (
     Distribution,
     Explicit,
@@ -34,6 +34,8 @@ from streamgauge.schemas.names import metric_name
 
 log = logging.getLogger(__name__)
 
+MAX_KEPT = 1_024
+"""Label values of a series that is remembered have at most so many characters together."""
 Points = NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint
 
 
@@ -44,6 +46,7 @@ class PointReader:
         self._sums: Cumulative[Number] = Cumulative()
         self._histograms: Cumulative[Distribution] = Cumulative()
         self._running = Running()
+        self._series: dict[Hashable, tuple[MetricHead, Labels]] = {}
 
     def read(self, scope: str, metric: Metric, families: OpenFamilies) -> None:
         """Add every point of a metric. One that cannot be added is counted as dropped, by reason."""
@@ -65,8 +68,23 @@ class PointReader:
         stream = (scope, metric.name, metric.unit, kind, frozenset(attributes.items()))
         delta = self._delta(metric.data, stream, point)
         if delta is not None:
-            texts = [(key, text_of(value)) for key, value in attributes.items()]
-            families.add(*open_series(metric.name, kind, metric.unit or "", texts), delta)
+            families.add(*self._series_of(stream, metric, kind, attributes), delta)
+
+    def _series_of(
+        self, stream: Hashable, metric: Metric, kind: str, attributes: Mapping[str, Any]
+    ) -> tuple[MetricHead, Labels]:
+        """What a stream is called here, remembered: telemetry repeats itself."""
+        # equal keys can be spelt differently: true, 1 and 1.0 are one
+        key = (stream, tuple(map(type, attributes.values())))
+        found = self._series.get(key)
+        if found is None:
+            if len(self._series) >= MAX_STREAMS:
+                self._series.clear()
+            texts = [(name, text_of(value)) for name, value in attributes.items()]
+            found = open_series(metric.name, kind, metric.unit or "", texts)
+            if sum(map(len, found[1])) <= MAX_KEPT:
+                self._series[key] = found
+        return found
 
     def _delta(self, data: Any, stream: Hashable, point: Points) -> Delta | None:
         start_ns, time_ns = point.start_time_unix_nano or 0, point.time_unix_nano
