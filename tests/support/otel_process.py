@@ -107,6 +107,20 @@ def pool(_: MeterProvider) -> None:
         child.join()
 
 
+def spawned(output: str, temporality: str) -> None:
+    """Work of a child that makes everything anew."""
+    set_up(output, temporality)
+    add(11)
+
+
+def spawn(_: MeterProvider) -> None:
+    """Children of multiprocessing that inherit nothing."""
+    add(7)
+    child = multiprocessing.get_context("spawn").Process(target=spawned, args=(sys.argv[2], sys.argv[3]))
+    child.start()
+    child.join()
+
+
 def shut_down_before(provider: MeterProvider) -> None:
     """The SDK's reader comes to life again in a child of a process that has shut it down."""
     add(7)
@@ -135,20 +149,25 @@ def fork_in_callback(provider: MeterProvider) -> None:
 
 
 SCENARIOS: Mapping[str, Callable[[MeterProvider], None]] = {
-    one.__name__: one for one in (plain_fork, nested_fork, pool, shut_down_before, fork_in_callback)
+    one.__name__: one for one in (plain_fork, nested_fork, pool, spawn, shut_down_before, fork_in_callback)
 }
+
+
+def set_up(output: str, temporality: str, guarded: bool = True, interval_ms: float = 60_000) -> MeterProvider:
+    """The default producer and the global meter provider of this process."""
+    set_default(Producer(ProducerSettings(flush_interval=60_000), Appending(Path(output))))
+    chosen = AggregationTemporality[temporality]
+    preferred: dict[type, AggregationTemporality] = {Counter: chosen, Histogram: chosen}
+    exporter = StreamgaugeMetricExporter(preferred_temporality=preferred, flush_before_fork=guarded)
+    return provider_of(exporter, interval_ms)
 
 
 def main(scenario: str, output: str, temporality: str, guarded: str = "guarded") -> None:
     """Run one scenario."""
     # Python 3.12 and later warn of forks beside threads: these are what is tested
     warnings.simplefilter("ignore", DeprecationWarning)
-    set_default(Producer(ProducerSettings(flush_interval=60_000), Appending(Path(output))))
-    chosen = AggregationTemporality[temporality]
-    exporter = StreamgaugeMetricExporter(
-        preferred_temporality={Counter: chosen, Histogram: chosen}, flush_before_fork=guarded == "guarded"
-    )
-    SCENARIOS[scenario](provider_of(exporter, 100 if scenario == "shut_down_before" else 60_000))
+    interval_ms = 100 if scenario == "shut_down_before" else 60_000
+    SCENARIOS[scenario](set_up(output, temporality, guarded == "guarded", interval_ms))
 
 
 if __name__ == "__main__":

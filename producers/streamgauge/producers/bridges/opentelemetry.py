@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -97,18 +98,23 @@ class StreamgaugeMetricExporter(MetricExporter):
         return MetricExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Whether the broker has everything within the time. Before a fork there is no waiting."""
-        if forks.forking():
+        """Whether the broker has everything within the time. Before a fork nobody waits for that."""
+        if forks.handing_over():
             return True
         deadline = time.monotonic() + timeout_millis / 1_000
         left = [one.flush(max(0.0, deadline - time.monotonic())).left for one in self._producers()]
         return not any(left)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """Flush, close producers that are not the caller's, and refuse further exports."""
+        """Flush, close producers that are not the caller's, and refuse further exports.
+
+        At the interpreter's end it leaves both to the producers, which have one deadline for all.
+        """
         if self.closed:
             return
         self.closed = True
+        if at_exit():
+            return
         # the periodic reader says `timeout`
         seconds = max(0.0, min(timeout_millis, kwargs.get("timeout", timeout_millis)) / 1_000)
         deadline = time.monotonic() + seconds
@@ -134,6 +140,11 @@ class StreamgaugeMetricExporter(MetricExporter):
         if settings not in self._own:
             self._own[settings] = Producer(settings)
         return self._own[settings]
+
+
+def at_exit() -> bool:
+    """Whether the interpreter is ending: threads are waited for before the hooks of its end run."""
+    return not threading.main_thread().is_alive()
 
 
 def described(

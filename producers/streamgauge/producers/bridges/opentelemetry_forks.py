@@ -17,8 +17,7 @@ from opentelemetry.metrics import get_meter_provider
 
 log = logging.getLogger(__name__)
 
-FORK_WAIT_S = 1.0
-END_WAIT_S = 3.0
+WAIT_S = 1.0
 
 
 class Exporting(Protocol):
@@ -36,27 +35,40 @@ class Forks:
     def __init__(self) -> None:
         self.watched: WeakSet[Exporting] = WeakSet()
         self.hooked = False
-        self.forking = False
+        self._here = threading.local()
+
+    @property
+    def handing_over(self) -> bool:
+        """Whether this thread only hands over what the SDK holds: producers send it, and nobody waits."""
+        return getattr(self._here, "handing_over", False)
+
+    def hand_over(self, seconds: float) -> None:
+        """Flush the global meter provider, if it is one of the SDK. Says what fails, never raises."""
+        self._here.handing_over = True
+        try:
+            provider: Any = get_meter_provider()
+            if hasattr(provider, "force_flush"):
+                provider.force_flush(timeout_millis=seconds * 1_000)
+        except Exception as error:
+            log.warning("metrics could not be flushed: %s", error)
+        finally:
+            self._here.handing_over = False
 
     def before(self) -> None:
         """Let the SDK hand over everything. In a thread, since whoever forks may hold a lock of the SDK."""
         if all(one.closed for one in self.watched):
             return
-        self.forking = True
         try:
-            flushing = threading.Thread(target=flush_provider, args=(FORK_WAIT_S,), daemon=True)
+            flushing = threading.Thread(target=self.hand_over, args=(WAIT_S,), daemon=True)
             flushing.start()
-            flushing.join(FORK_WAIT_S)
-            if flushing.is_alive():
-                log.warning("metrics could not be flushed before a fork: a forked process may count some of them again")
         except RuntimeError:  # no thread can start while the interpreter ends
             return
-        finally:
-            self.forking = False
+        flushing.join(WAIT_S)
+        if flushing.is_alive():
+            log.warning("metrics could not be flushed before a fork: a forked process may count some of them again")
 
     def in_child(self) -> None:
-        """Nothing forks here yet; a child of multiprocessing ends without atexit, but with finalizers."""
-        self.forking = False
+        """A child of multiprocessing ends without atexit, but with finalizers."""
         if util := sys.modules.get("multiprocessing.util"):
             # the child clears its finalizers after this has run, and asks for new ones then
             util.register_after_fork(self, Forks.flush_at_end_of_worker)
@@ -64,17 +76,7 @@ class Forks:
     def flush_at_end_of_worker(self) -> None:
         """Flush before the producers close, which do so with the priority 100."""
         if util := sys.modules.get("multiprocessing.util"):
-            util.Finalize(None, flush_provider, (END_WAIT_S,), exitpriority=101)
-
-
-def flush_provider(seconds: float) -> None:
-    """Flush the global meter provider, if it is one of the SDK. Says what fails, never raises."""
-    provider: Any = get_meter_provider()
-    try:
-        if hasattr(provider, "force_flush"):
-            provider.force_flush(timeout_millis=seconds * 1_000)
-    except Exception as error:
-        log.warning("metrics could not be flushed: %s", error)
+            util.Finalize(None, self.hand_over, (WAIT_S,), exitpriority=101)
 
 
 _process = Forks()
@@ -92,6 +94,6 @@ def watch(exporter: Exporting) -> None:
             _process.flush_at_end_of_worker()
 
 
-def forking() -> bool:
-    """Whether this process is about to fork."""
-    return _process.forking
+def handing_over() -> bool:
+    """Whether this thread must not wait for the broker."""
+    return _process.handing_over

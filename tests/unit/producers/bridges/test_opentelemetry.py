@@ -33,6 +33,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from streamgauge.producers.bridges import opentelemetry as bridge
+from streamgauge.producers.bridges import opentelemetry_forks as forks
 from streamgauge.producers.bridges import opentelemetry_points as points
 from streamgauge.producers.bridges.opentelemetry import StreamgaugeMetricExporter, described
 from streamgauge.producers.default import set_default
@@ -320,6 +321,62 @@ def test_shutting_down_flushes_and_then_refuses(producer: Producer, transport: C
     assert exporter.export(numbers((1, 20, 9.0))) is MetricExportResult.FAILURE
     assert producer.stats().dropped == {}
     exporter.shutdown()
+
+
+def test_at_the_end_of_the_interpreter_producers_wait_and_the_exporter_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    producer, transport, _ = captured_producer()
+    provider = provider_of(exporter := StreamgaugeMetricExporter(producer))
+    provider.get_meter("m").create_counter("requests").add(3)
+    exporter.export(numbers((1, 10, 5.0)))
+    monkeypatch.setattr(bridge, "at_exit", lambda: True)
+    exporter.shutdown()
+
+    assert transport.sent == []
+    assert exporter.export(numbers((1, 20, 9.0))) is MetricExportResult.FAILURE
+    producer.close()
+    assert transport.sums() == {"requests": 5.0}
+
+
+def test_before_a_fork_the_sdk_hands_over_and_nobody_waits_for_a_broker_that_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    producer, transport, _ = captured_producer()
+    transport.outcome = None
+    provider = provider_of(StreamgaugeMetricExporter(producer, flush_before_fork=False))
+    provider.get_meter("m").create_counter("requests").add(3)
+    monkeypatch.setattr(forks, "get_meter_provider", lambda: provider)
+    process = forks._process  # pyright: ignore[reportPrivateUsage]
+    process.hand_over(10)
+
+    assert producer.stats().waiting == {"requests": 1}
+    assert producer.stats().batches_sent == 0
+    assert not process.handing_over
+    transport.outcome = Outcome.ACKNOWLEDGED
+
+
+def test_a_provider_that_cannot_be_flushed_does_not_keep_a_process_from_forking(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def force_flush(self, timeout_millis: float) -> None:
+            raise RuntimeError("no")
+
+    monkeypatch.setattr(forks, "get_meter_provider", Broken)
+    forks.Forks().hand_over(1)
+
+    assert "metrics could not be flushed: no" in caplog.text
+
+
+def test_the_end_of_the_interpreter_is_recognised() -> None:
+    code = (
+        "import atexit; from streamgauge.producers.bridges.opentelemetry import at_exit;"
+        "print(at_exit()); atexit.register(lambda: print(at_exit()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.stdout.split() == ["False", "True"]
 
 
 def test_the_resource_says_who_sends(monkeypatch: pytest.MonkeyPatch) -> None:

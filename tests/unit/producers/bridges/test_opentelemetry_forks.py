@@ -35,6 +35,7 @@ def totals(tmp_path: Path, scenario: str, temporality: str, guarded: str = "guar
         ("plain_fork", 5 + 7 + 2 * 11 + 13),
         ("nested_fork", 5 + 7 + 11),
         ("pool", 7 + 2 * 11),
+        ("spawn", 7 + 11),
         ("shut_down_before", 7),
     ],
 )
