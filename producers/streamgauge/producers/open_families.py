@@ -10,7 +10,6 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from threading import RLock
 
 from streamgauge.producers.accounts import Accounts
@@ -40,15 +39,17 @@ def open_series(name: str, kind: str, unit: str, attributes: Iterable[tuple[str,
     return MetricHead(metric_name(name), kind, shown, tuple(labels)), tuple(map(unicode, labels.values()))
 
 
-@dataclass(slots=True)
 class _Open:
     """One metric: the head it was first seen with, its series by when they were last used, and all its label names."""
 
-    head: MetricHead
-    used: dict[tuple[Labels, Labels], int] = field(default_factory=dict[tuple[Labels, Labels], int])
-    names: set[str] = field(default_factory=set[str])
-    swept_ns: int = 0
-    overflowed: int = 0
+    __slots__ = ("head", "names", "overflowed", "swept_ns", "used")
+
+    def __init__(self, head: MetricHead) -> None:
+        self.head = head
+        self.used: dict[tuple[Labels, Labels], int] = {}
+        self.names: set[str] = set()
+        self.swept_ns = 0
+        self.overflowed = 0
 
 
 class OpenFamilies:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from hashlib import blake2b
 
 from streamgauge.schemas.contracts import RESERVED_COLUMNS
 
@@ -68,6 +67,8 @@ def _word(name: str) -> str:
     if word[0].isdigit():
         word = f"_{word}"
     if len(word) > MAX_NAME:  # cut short, two names could become one
+        from hashlib import blake2b  # dear to load, and hardly ever needed
+
         digest = blake2b(name.encode("utf-8", "replace"), digest_size=4).hexdigest()
         word = f"{word[: MAX_NAME - 9]}_{digest}"
     return word
