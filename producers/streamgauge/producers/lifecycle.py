@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakSet
 
 from streamgauge.producers.accounts import FlushReport
 from streamgauge.producers.settings import ProducerSettings
+
+log = logging.getLogger(__name__)
 
 
 class Watched(Protocol):
@@ -35,10 +39,20 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.watched: WeakSet[Watched] = WeakSet()
+        self.feeding: list[Callable[[], None]] = []
         self.hooked = False
+
+    def feed(self) -> None:
+        """Let others hand over what they hold."""
+        for hand_over in list(self.feeding):
+            try:
+                hand_over()
+            except Exception:
+                log.exception("what a bridge holds cannot be handed over")
 
     def close_all(self) -> None:
         """Close every producer before one common deadline, the longest of their exit timeouts."""
+        self.feed()
         producers = list(self.watched)
         if not producers:
             return
@@ -66,6 +80,11 @@ def _multiprocessing_util() -> Any:
 
 
 _process = Lifecycle()
+
+
+def feed_by(hand_over: Callable[[], None]) -> None:
+    """Call this before the producers close: for what still holds points of theirs."""
+    _process.feeding.append(hand_over)
 
 
 def watch(producer: Watched) -> None:

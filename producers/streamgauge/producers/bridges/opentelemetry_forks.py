@@ -1,19 +1,21 @@
 """OpenTelemetry and forks: the SDK hands what it has not exported yet to a forked child, which would export it again.
 
 So the global meter provider is flushed just before a fork: then there is nothing left to inherit, and where cumulative
-streams stand is known on both sides. A fork waits for this a second at most. Children of multiprocessing flush at their end.
+streams stand is known on both sides. A fork waits for this a second at most. It is flushed, too, before the producers of a
+process close: children of multiprocessing and of Celery end without the SDK's own hook.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from typing import Any, Protocol
 from weakref import WeakSet
 
 from opentelemetry.metrics import get_meter_provider
+
+from streamgauge.producers import lifecycle
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +56,13 @@ class Forks:
         finally:
             self._here.handing_over = False
 
+    def feed(self) -> None:
+        """Hand over before the producers close: not every process ends in a way that the SDK notices."""
+        if not all(one.closed for one in self.watched):
+            self.hand_over(WAIT_S)
+
     def before(self) -> None:
-        """Let the SDK hand over everything. In a thread, since whoever forks may hold a lock of the SDK."""
+        """Hand over before a fork. In a thread, since whoever forks may hold a lock of the SDK."""
         if all(one.closed for one in self.watched):
             return
         try:
@@ -67,31 +74,18 @@ class Forks:
         if flushing.is_alive():
             log.warning("metrics could not be flushed before a fork: a forked process may count some of them again")
 
-    def in_child(self) -> None:
-        """A child of multiprocessing ends without atexit, but with finalizers."""
-        if util := sys.modules.get("multiprocessing.util"):
-            # the child clears its finalizers after this has run, and asks for new ones then
-            util.register_after_fork(self, Forks.flush_at_end_of_worker)
-
-    def flush_at_end_of_worker(self) -> None:
-        """Flush before the producers close, which do so with the priority 100."""
-        if util := sys.modules.get("multiprocessing.util"):
-            util.Finalize(None, self.hand_over, (WAIT_S,), exitpriority=101)
-
 
 _process = Forks()
 
 
 def watch(exporter: Exporting) -> None:
-    """Flush before forks while this exporter is open."""
+    """Flush before forks, and before producers close, while this exporter is open."""
     _process.watched.add(exporter)
     if not _process.hooked:
         _process.hooked = True
+        lifecycle.feed_by(_process.feed)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=_process.before, after_in_child=_process.in_child)
-        multiprocessing = sys.modules.get("multiprocessing.process")
-        if multiprocessing is not None and multiprocessing.parent_process() is not None:
-            _process.flush_at_end_of_worker()
+            os.register_at_fork(before=_process.before)
 
 
 def handing_over() -> bool:

@@ -32,6 +32,7 @@ from opentelemetry.sdk.metrics.view import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from streamgauge.producers import lifecycle
 from streamgauge.producers.bridges import opentelemetry as bridge
 from streamgauge.producers.bridges import opentelemetry_forks as forks
 from streamgauge.producers.bridges import opentelemetry_points as points
@@ -367,6 +368,24 @@ def test_a_provider_that_cannot_be_flushed_does_not_keep_a_process_from_forking(
     forks.Forks().hand_over(1)
 
     assert "metrics could not be flushed: no" in caplog.text
+
+
+def test_producers_close_after_what_feeds_them_even_if_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    producer, transport, _ = captured_producer()
+    provider = provider_of(StreamgaugeMetricExporter(producer, flush_before_fork=False))
+    provider.get_meter("m").create_counter("requests").add(3)
+
+    def broken() -> None:
+        raise RuntimeError("no")
+
+    process = lifecycle.Lifecycle()
+    process.watched.add(producer)
+    process.feeding += [broken, lambda: provider.force_flush() and None]
+    process.close_all()
+
+    assert transport.sums() == {"requests": 3.0}
+    assert transport.closed
+    assert "cannot be handed over" in caplog.text
 
 
 def test_the_end_of_the_interpreter_is_recognised() -> None:
