@@ -378,9 +378,12 @@ def test_producers_close_after_what_feeds_them_even_if_that_fails(caplog: pytest
     def broken() -> None:
         raise RuntimeError("no")
 
+    def feed() -> None:
+        provider.force_flush()
+
     process = lifecycle.Lifecycle()
     process.watched.add(producer)
-    process.feeding += [broken, lambda: provider.force_flush() and None]
+    process.feeding += [broken, feed]
     process.close_all()
 
     assert transport.sums() == {"requests": 3.0}
