@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from streamgauge.producers import lifecycle
 from streamgauge.producers.accounts import Accounts, FlushReport, Stats
-from streamgauge.producers.aggregate import Aggregate, Family, MakeSeries, Series
+from streamgauge.producers.aggregate import Aggregate, Family, MakeSeries, Series, Taken
 from streamgauge.producers.batching import Batch, Batcher, Limits
 from streamgauge.producers.clock import Clock, SystemClock
 from streamgauge.producers.event_buffer import EventBuffer
@@ -257,9 +257,7 @@ class Producer:
         window_ends = now + self._aggregate.tick()
         if everything or now >= self._metrics_due:
             self._metrics_due = now + self.settings.flush_interval / 1_000
-            self._enqueue(
-                self._batcher.metrics(self._metrics_topic, self._aggregate.take() + self.open_families.take())
-            )
+            self._enqueue(self._batcher.metrics(self._metrics_topic, self._take()))
         if self._events_due is None and len(self._buffer):
             self._events_due = now + self.settings.flush_events_interval / 1_000
         if everything or self._full or (self._events_due is not None and now >= self._events_due):
@@ -275,6 +273,9 @@ class Producer:
             self._transport.send(batch.topic, batch.key, batch.value, partial(self._report, batch))
         dues = (self._metrics_due, window_ends, self._events_due, self._outbox.next_retry())
         return max(0.0, min(due for due in dues if due is not None) - now)
+
+    def _take(self) -> list[Taken]:
+        return self._aggregate.take() + self.open_families.take()
 
     def _enqueue(self, batches: Iterator[Batch]) -> None:
         for batch in batches:

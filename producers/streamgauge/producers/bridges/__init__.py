@@ -1,1 +1,1 @@
-"""Bridges: other libraries' telemetry through a producer. Each module needs its library, and loads nothing else."""
+"""Bridges: metrics of libraries that an application uses already. Each module imports its library, and no other module's."""
