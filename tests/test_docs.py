@@ -26,7 +26,7 @@ from streamgauge.schemas.events import contract_of
 from streamgauge.sinks.migrations import migrate
 from streamgauge.sinks.retention import Retention
 from streamgauge.sinks.views import ensure_views
-from tests.support import documents, reference, wire_examples
+from tests.support import documents, reference, tutorial, wire_examples
 from tests.support.documents import ROOT, Call, Snippet
 
 PAGES = documents.pages()
@@ -258,6 +258,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[reference.Engin
     """A store with the tables and views that the pages speak of."""
     engine = reference.Engine(tmp_path_factory.mktemp("store"))
     heads, contract, _ = run_service()
+    for program in (tutorial.TIMING, tutorial.PROMETHEUS, tutorial.OPENTELEMETRY):
+        if not tutorial.missing(program):
+            heads += tutorial.ran(program, "150", "0").heads()
     migrate(engine, Retention(), "streamgauge")
     ensure_views(engine, "streamgauge", [*heads, *own_metrics.HEADS.values()], [contract, FLIGHT])
     engine.command("USE streamgauge")

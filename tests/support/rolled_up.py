@@ -24,7 +24,7 @@ from streamgauge.schemas.rollups import RollupMessage, decode_rollups
 from streamgauge.schemas.settings import Secret
 from streamgauge.schemas.topics import DISTINCT, LEDGER, ROLLUPS
 from streamgauge.sinks import ranges
-from streamgauge.sinks.blocks import Insert, rollup_insert
+from streamgauge.sinks.blocks import Insert, metrics_of, rollup_insert
 from streamgauge.sinks.catalog import Catalog
 from streamgauge.sinks.ddl import INSERT_SETTINGS, table
 from streamgauge.sinks.migrations import migrate
@@ -95,7 +95,7 @@ class RolledUp:
     def _insert(self, topic: str, values: list[RollupMessage]) -> None:
         labels = {label.series_id: label for one in values for label in one.labels}
         self._catalog.add_series(labels)
-        self._catalog.add_metrics({metric.name: metric for one in values for metric in one.metrics})
+        self._catalog.add_metrics(metrics_of(values))
         start = next(self._offsets)
         block = ranges.Range(replace(self.place, topic=topic), start, start + 1)
         self.store.insert_block(rollup_insert(values, block), block.token)

@@ -7,20 +7,11 @@ from hashlib import blake2b
 
 import orjson
 
+from streamgauge.schemas.names import ALIASES as ALIASES  # readers look for it here
 from streamgauge.schemas.rollups import SeriesLabels
 
 SERIES_CONTEXT = ("service", "environment", "region", "tenant", "country", "operation", "status")
 """Context columns that are labels of every series. `instance` is one for gauges only: theirs are not additive."""
-
-ALIASES = {
-    "service_name": "service", "service.name": "service", "service_version": "version", "service.version": "version",
-    "host_id": "instance", "host.id": "instance", "instance_id": "instance", "service.instance.id": "instance",
-    "datacenter": "region", "cloud.region": "region", "cloud_region": "region", "country_code": "country",
-    "tenant_id": "tenant", "tenant.id": "tenant", "customer_segment": "segment", "endpoint": "operation", "route": "operation",
-    "status_code": "status", "error.type": "error_type",
-    "deployment.environment": "environment", "deployment.environment.name": "environment", "env": "environment",
-}  # fmt: skip
-"""Usual other spellings of context columns (version 1 of the table)."""
 
 Labels = tuple[tuple[str, str], ...]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Protocol
 from weakref import WeakSet
 
@@ -70,6 +72,17 @@ def set_default(producer: Producer | None) -> None:
         followers = list(_default.followers)
     for one in followers:
         one.unbind()
+
+
+@contextmanager
+def replaced_default(producer: Producer) -> Generator[None, None, None]:
+    """Use this producer as the default for a while, then the former one again."""
+    former = _default.producer
+    set_default(producer)
+    try:
+        yield
+    finally:
+        set_default(former)
 
 
 def follow(metric: Bound, head: MetricHead) -> None:

@@ -47,12 +47,21 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.watched: WeakSet[Watched] = WeakSet()
+        self.feeding: list[Callable[[], None]] = []
         self.hooked = False
         self.pid = os.getpid()
         self.forked = False
         self._closing = native.rlock()
         self._undivided = native.rlock()
         self._forking: dict[int, None] = {}
+
+    def feed(self) -> None:
+        """Let others hand over what they hold."""
+        for hand_over in list(self.feeding):
+            try:
+                hand_over()
+            except Exception:
+                log.exception("what a bridge holds cannot be handed over")
 
     @contextmanager
     def undivided(self) -> Generator[None]:
@@ -62,6 +71,7 @@ class Lifecycle:
 
     def _each(self, ask: Callable[[Watched, float], FlushReport], timeout: float | None = None) -> list[FlushReport]:
         """Ask every producer before one common deadline: `timeout` seconds, or the longest of their exit timeouts."""
+        self.feed()
         producers = list(self.watched)
         if timeout is None:
             timeout = max((one.settings.exit_timeout for one in producers), default=0) / 1_000
@@ -125,6 +135,11 @@ class Lifecycle:
 
 
 _process = Lifecycle()
+
+
+def feed_by(hand_over: Callable[[], None]) -> None:
+    """Call this before the producers close: for what still holds points of theirs."""
+    _process.feeding.append(hand_over)
 
 
 def watch(producer: Watched) -> None:

@@ -15,11 +15,12 @@ from typing import TypeVar
 
 from streamgauge.producers import lifecycle, native
 from streamgauge.producers.accounts import Accounts, FlushReport, Stats
-from streamgauge.producers.aggregate import Aggregate, Family, MakeSeries, Series
+from streamgauge.producers.aggregate import Aggregate, Family, MakeSeries, Series, Taken
 from streamgauge.producers.clock import Clock, SystemClock
 from streamgauge.producers.delivery import Delivery
 from streamgauge.producers.event_buffer import EventBuffer
 from streamgauge.producers.event_rows import EventRows, EventValueError
+from streamgauge.producers.open_families import OpenFamilies
 from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.settings import MAX_INSTANCE, ProducerSettings, producer_settings
 from streamgauge.producers.transport import KafkaTransport, Transport, kafka_config
@@ -74,6 +75,9 @@ class Producer:
             self._clock, Accounts(), self._on_record, self.settings.series_budget, self.settings.raises
         )
         self._closed = False
+        self.open_families = OpenFamilies(
+            self._clock, self.settings.series_budget, self._declared, lambda: self._closed, self._on_record
+        )
         self._begin(instance or new_instance(self.settings.instance))
         lifecycle.watch(self)
 
@@ -88,6 +92,7 @@ class Producer:
         self._delivery = Delivery(settings, instance, self._transport, self._accounts, self._clock, chance)
         self.epoch = self._delivery.epoch
         self._aggregate.restart(self._accounts)
+        self.open_families.restart(self._accounts)
         self._buffer = EventBuffer(settings.event_buffer, settings.event_buffer_bytes)
         self._working = native.lock()
         # put() of a simple queue may be interrupted by itself, which an Event's set() may not
@@ -149,6 +154,10 @@ class Producer:
             f"and as {head.type} with labels {head.labels}, unit {head.unit!r}. Share one declaration, or rename one."
         )
 
+    def _declared(self, name: str) -> MetricHead | None:
+        family = self._aggregate.families.get(name)
+        return family.head if family else None
+
     def flush(self, timeout: float | None = None) -> FlushReport:
         """Send everything and wait for the acknowledgements, at most `timeout` seconds (default: the exit timeout)."""
         deadline = time.monotonic() + (self.settings.exit_timeout / 1_000 if timeout is None else timeout)
@@ -199,7 +208,7 @@ class Producer:
         # a disk that hangs holds up the flusher, but not the end of the process
         if native.acquire(self._working, max(1.0, deadline - time.monotonic())):
             try:
-                spooled = self._delivery.end(self._aggregate.take(), self._buffer)
+                spooled = self._delivery.end(self._take(), self._buffer)
             finally:
                 self._working.release()
         else:
@@ -220,7 +229,8 @@ class Producer:
             emitted, acknowledged, dropped = self._accounts.books()
             # points on their way to a batch are on the books when they leave their series or the buffer
             emitted += self._not_taken()
-            overflowed = {name: one.overflow_points() for name, one in list(self._aggregate.families.items())}
+            overflowed = Counter(self.open_families.overflow_points())
+            overflowed.update({name: one.overflow_points() for name, one in list(self._aggregate.families.items())})
             return Stats(
                 emitted=emitted,
                 acknowledged=acknowledged,
@@ -235,7 +245,7 @@ class Producer:
             )
 
     def _not_taken(self) -> Counter[str]:
-        return self._aggregate.points() + self._buffer.points()
+        return self._aggregate.points() + self.open_families.points() + self._buffer.points()
 
     def _waiting(self) -> Counter[str]:
         return self._not_taken() + self._delivery.waiting()
@@ -258,7 +268,7 @@ class Producer:
         window_ends = now + self._aggregate.tick()
         if everything or now >= self._metrics_due:
             self._metrics_due = now + self.settings.flush_interval / 1_000
-            self._delivery.metrics(self._aggregate.take())
+            self._delivery.metrics(self._take())
         if self._events_due is None and len(self._buffer):
             self._events_due = now + self.settings.flush_events_interval / 1_000
         if everything or self._full or self._held or (self._events_due is not None and now >= self._events_due):
@@ -267,6 +277,9 @@ class Producer:
         self._delivery.work()
         dues = (self._metrics_due, window_ends, self._events_due, self._delivery.next_due())
         return max(0.0, min(due for due in dues if due is not None) - now)
+
+    def _take(self) -> list[Taken]:
+        return self._aggregate.take() + self.open_families.take()
 
     def _on_record(self) -> None:
         if self._flusher is None and self._background and not self._closed and self._starting.acquire(blocking=False):

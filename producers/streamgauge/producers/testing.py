@@ -13,12 +13,14 @@ import sys
 import time
 from array import array
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from streamgauge.producers.default import replaced_default
 from streamgauge.producers.outbox import Outcome
 from streamgauge.producers.producer import Producer
 from streamgauge.producers.settings import ProducerSettings
@@ -170,3 +172,37 @@ def captured_producer(
     producer = Producer(settings, transport, clock, background=False, instance=settings.instance or "test")
     clock.moved = producer.tick
     return producer, transport, clock
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What metrics without a producer, and `emit`, send while a test runs. Reading flushes first."""
+
+    producer: Producer
+    transport: CapturedTransport
+    clock: ManualClock
+
+    def sums(self) -> dict[str, float]:
+        """What was added to each metric, over all its series."""
+        self.producer.flush()
+        return self.transport.sums()
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Events of one name as field values."""
+        self.producer.flush()
+        return self.transport.events(name)
+
+    @property
+    def delivered(self) -> list[Captured]:
+        """Every message so far: what `streamgauge.processors.testing.rolled_up` takes."""
+        self.producer.flush()
+        return self.transport.delivered
+
+
+@contextmanager
+def capturing(settings: ProducerSettings | None = None, **changes: Any) -> Generator[Telemetry, None, None]:
+    """Let the default producer be a captured one for a while. The former default comes back at the end."""
+    telemetry = Telemetry(*captured_producer(settings, **changes))
+    with replaced_default(telemetry.producer):
+        yield telemetry
+    telemetry.producer.close()

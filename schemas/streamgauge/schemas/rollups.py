@@ -7,7 +7,7 @@ A row is a partial: what one series of one metric gained in one window of its en
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +19,7 @@ from streamgauge.schemas.decoding import SHORT_LIMIT, need, need_list, need_natu
 from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.histogram import KEY_OFFSET
 from streamgauge.schemas.packing import Json, index_type
-from streamgauge.schemas.windows import FIRST_MONTHLY_TIER, TIER_NAMES, TIERS
+from streamgauge.schemas.windows import FIRST_MONTHLY_TIER, TIER_NAMES, TIERS, tier_index
 
 METRIC_TYPES = ("counter", "gauge", "histogram", "event", "measure", "distinct")
 
@@ -37,6 +37,17 @@ class RollupMetric:
     unit: str = ""
     labels: tuple[str, ...] = ()
     granularity: str = "10s"
+
+
+def united(known: RollupMetric | None, said: RollupMetric) -> RollupMetric:
+    """What is said last, with all the labels and the finest tier that were ever said.
+
+    While services of two versions run, both declarations come again and again: the views must not change each time.
+    """
+    if known is None:
+        return said
+    finest = min(known.granularity, said.granularity, key=tier_index)
+    return replace(said, labels=tuple(dict.fromkeys((*known.labels, *said.labels))), granularity=finest)
 
 
 @dataclass(frozen=True, slots=True)

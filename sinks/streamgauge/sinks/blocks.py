@@ -27,6 +27,7 @@ from streamgauge.schemas.rollups import (
     concat_distinct,
     concat_rows,
     part_keys,
+    united,
 )
 from streamgauge.sinks import native
 from streamgauge.sinks.ddl import DISTINCT_LANDING, INSERT_SETTINGS, MAX_DAYS_PER_BLOCK, ROLLUPS_LANDING
@@ -229,5 +230,9 @@ def labels_of(messages: Sequence[RollupMessage]) -> dict[int, SeriesLabels]:
 
 
 def metrics_of(messages: Sequence[RollupMessage]) -> dict[str, RollupMetric]:
-    """Metrics that the messages name."""
-    return {one.name: one for message in messages for one in message.metrics}
+    """Metrics that the messages name. Points of one metric may have different labels: it has them all."""
+    found: dict[str, RollupMetric] = {}
+    for message in messages:
+        for one in message.metrics:
+            found[one.name] = united(found.get(one.name), one)
+    return found

@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
 from typing import Protocol
 
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract
-from streamgauge.schemas.rollups import RollupMetric, SeriesLabels
-from streamgauge.schemas.windows import TIERS, tier_index
+from streamgauge.schemas.rollups import RollupMetric, SeriesLabels, united
+from streamgauge.schemas.windows import TIERS
 from streamgauge.sinks.ddl import StoreSchemaError, table
 from streamgauge.sinks.store import Store, StoreError, error_text
 from streamgauge.sinks.views import ensure_views
@@ -100,7 +99,7 @@ class Catalog:
     def add_metrics(self, metrics: Mapping[str, RollupMetric]) -> None:
         """Write those that are not known or say more, and have their views made. Errors of writing are the store's."""
         with self._lock:
-            found = {name: _united(self._metrics.get(name), one) for name, one in metrics.items()}
+            found = {name: united(self._metrics.get(name), one) for name, one in metrics.items()}
             if fresh := [one for name, one in found.items() if self._metrics.get(name) != one]:
                 self._store.insert_metrics(fresh)
                 self._metrics |= {one.name: one for one in fresh}
@@ -141,19 +140,8 @@ class Catalog:
         for name, kind, family, unit, labels, entry in self._store.query_rows(query):
             stored = RollupMetric(name, kind, family, unit, tuple(labels), TIERS[int(entry)].name)
             newer = self._metrics.get(name)
-            self._metrics[name] = stored if newer is None else _united(stored, newer)
+            self._metrics[name] = stored if newer is None else united(stored, newer)
         self._loaded = True
-
-
-def _united(known: RollupMetric | None, said: RollupMetric) -> RollupMetric:
-    """What is said last, with all the labels and the finest tier that were ever said.
-
-    While services of two versions run, both declarations come again and again: the views must not change each time.
-    """
-    if known is None:
-        return said
-    finest = min(known.granularity, said.granularity, key=tier_index)
-    return replace(said, labels=tuple(dict.fromkeys((*known.labels, *said.labels))), granularity=finest)
 
 
 def _heads(metrics: Mapping[str, RollupMetric]) -> list[MetricHead]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from streamgauge.producers.testing import Captured
+from streamgauge.producers.own_metrics import NAMES
+from streamgauge.producers.testing import Captured, CapturedTransport
 from streamgauge.schemas.columns import Numbers, Strings
 from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
 
@@ -81,3 +82,8 @@ def _column(column: Strings | Numbers) -> list[Any]:
         for place in column.missing:
             found[place] = None
     return found
+
+
+def told(transport: CapturedTransport) -> dict[str, float]:
+    """What was added to each metric of the application: not what the producer says of itself."""
+    return {name: amount for name, amount in transport.sums().items() if name not in NAMES}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -138,6 +139,14 @@ def test_labels_and_metrics_are_those_that_the_messages_name() -> None:
     messages = [message([Row()], labels=labels[:1]), message([Row("other")], labels=labels)]
     assert labels_of(messages) == {1: labels[0], 2: labels[1]}
     assert set(metrics_of(messages)) == {"requests", "other"}
+
+
+def test_a_metric_whose_points_have_different_labels_has_them_all() -> None:
+    one, other = message([Row()]), message([Row()])
+    heads = [replace(one.metrics[0], labels=labels) for labels in (("a", "b"), ("c",), ())]
+    messages = [replace(one, metrics=tuple(heads[:2])), replace(other, metrics=tuple(heads[2:]))]
+
+    assert metrics_of(messages)["requests"].labels == ("a", "b", "c")
 
 
 BUILD = """

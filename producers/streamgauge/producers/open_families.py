@@ -1,0 +1,204 @@
+"""Open families: what others have aggregated, on its way into a producer: deltas of metrics that nobody declared here.
+
+Label names may differ from point to point; readers unite them. Deltas of one series and window merge until they are
+taken, so sums stay exact and memory is bounded.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from threading import RLock
+
+from streamgauge.producers.accounts import Accounts
+from streamgauge.producers.aggregate import IDLE_NS, MAX_LABEL_CHARS, OVERFLOW, WINDOW_NS, Taken
+from streamgauge.producers.clock import Clock
+from streamgauge.producers.text import unicode
+from streamgauge.schemas.batches import MAX_INSTANT_MS, Delta, MetricHead
+from streamgauge.schemas.histogram import merge
+from streamgauge.schemas.names import label_values, metric_name
+from streamgauge.schemas.windows import TIERS, window_start
+
+log = logging.getLogger(__name__)
+
+MAX_METRICS = 10_000
+MAX_WAITING = 200_000
+"""Series and windows that wait to be taken, at most."""
+MAX_POINTS = 1 << 29
+"""Points of one series and window: so many that no batch holds more than its readers accept."""
+MAX_LABELS, MAX_UNIT = 64, 64
+Labels = tuple[str, ...]
+
+
+def open_series(name: str, kind: str, unit: str, attributes: Iterable[tuple[str, str]]) -> tuple[MetricHead, Labels]:
+    """Head and label values of a metric of another system, under names that can travel."""
+    labels = label_values(attributes)
+    shown = "".join(letter for letter in unit if letter.isprintable())[:MAX_UNIT]
+    return MetricHead(metric_name(name), kind, shown, tuple(labels)), tuple(map(unicode, labels.values()))
+
+
+class _Open:
+    """One metric: the head it was first seen with, its series by when they were last used, and all its label names."""
+
+    __slots__ = ("head", "names", "overflowed", "swept_ns", "used")
+
+    def __init__(self, head: MetricHead) -> None:
+        self.head = head
+        self.used: dict[tuple[Labels, Labels], int] = {}
+        self.names: set[str] = set()
+        self.swept_ns = 0
+        self.overflowed = 0
+
+
+class OpenFamilies:
+    """Takes deltas from any thread, never raises, and gives them to the producer's next flush.
+
+    `declared` is asked for the head of a metric that the application declared, `closed` whether nothing may come any more.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        budget: int,
+        declared: Callable[[str], MetricHead | None],
+        closed: Callable[[], bool],
+        on_record: Callable[[], None],
+    ) -> None:
+        self._clock = clock
+        self._budget = budget
+        self._declared = declared
+        self._closed = closed
+        self._on_record = on_record
+        self.restart(Accounts())
+
+    def restart(self, accounts: Accounts) -> None:
+        """Forget everything: what a forked child does."""
+        self._lock = RLock()
+        self._accounts = accounts
+        self._metrics: dict[str, _Open] = {}
+        self._waiting: dict[tuple[MetricHead, Labels, int], Delta] = {}
+
+    def add(self, head: MetricHead, labels: Labels, delta: Delta) -> bool:
+        """Let a series gain `delta`, whose window is the one that holds its `window_ms`. False: it is counted as dropped.
+
+        `head` and `labels` come from `open_series`, or are names that a declaration may have.
+        """
+        try:
+            with self._lock:
+                reason = self._add(head, labels, delta)
+        except Exception:  # a telemetry call never takes the application down
+            log.debug("metric %s: a delta cannot be taken", head.name, exc_info=True)
+            reason = "internal_error"
+        if reason:
+            self.refuse(head.name, reason, delta.count)
+        return not reason
+
+    def refuse(self, name: str, reason: str, points: int = 1) -> None:
+        """Count points that cannot be taken as dropped."""
+        if self._accounts.refused(name, reason, points):
+            log.warning("metric %s: some points are not recorded (%s)", name, reason)
+
+    def _add(self, head: MetricHead, labels: Labels, delta: Delta) -> str:
+        """Why it cannot be taken; empty when it was."""
+        if self._closed():
+            return "closed"
+        if not all(map(math.isfinite, (delta.sum, delta.min, delta.max, delta.last))):
+            return "not_finite"
+        if not (0 <= delta.window_ms < MAX_INSTANT_MS and 0 <= delta.last_ms < MAX_INSTANT_MS) or delta.count <= 0:
+            return "out_of_range"
+        if any(len(text) > MAX_LABEL_CHARS for text in labels):
+            return "too_long"
+        metric = self._metrics.get(head.name)
+        if metric is None:
+            if len(self._metrics) >= MAX_METRICS:
+                return "too_many_metrics"
+            metric = self._metrics[head.name] = _Open(self._declared(head.name) or head)
+        if (metric.head.type, metric.head.unit) != (head.type, head.unit):
+            return "name_clash"
+        head, labels = self._within_budget(metric, head, labels, delta.count)
+        key = (head, labels, window_start(delta.window_ms, TIERS[0].width_ms))
+        before = self._waiting.get(key)
+        if before is None:
+            if len(self._waiting) >= MAX_WAITING:
+                return "buffer_full"
+            if not self._waiting:
+                self._on_record()
+        both = delta if before is None else joined(before, delta)
+        if not math.isfinite(both.sum) or both.count > MAX_POINTS:
+            return "out_of_range"
+        self._waiting[key] = both
+        return ""
+
+    def _within_budget(self, metric: _Open, head: MetricHead, labels: Labels, points: int) -> tuple[MetricHead, Labels]:
+        key, now = (head.labels, labels), self._clock.wall_ns()
+        if key not in metric.used:
+            names = metric.names.union(head.labels)
+            full = len(metric.used) >= self._budget and not self._sweep(metric, now)
+            if full or len(names) > MAX_LABELS:
+                if not metric.overflowed:
+                    log.warning(
+                        "metric %s has more than %d series or %d labels in use: further ones count in its overflow series",
+                        head.name,
+                        self._budget,
+                        MAX_LABELS,
+                    )
+                metric.overflowed += points
+                return metric.head, (OVERFLOW,) * len(metric.head.labels)
+            metric.names = names
+        metric.used[key] = now
+        return head, labels
+
+    def _sweep(self, metric: _Open, now: int) -> bool:
+        """Forget series that rest, at most once a window."""
+        if not 0 <= now - metric.swept_ns < WINDOW_NS:
+            metric.swept_ns = now
+            metric.used = {key: used for key, used in metric.used.items() if now - used <= IDLE_NS}
+        return len(metric.used) < self._budget
+
+    def take(self) -> list[Taken]:
+        """Everything that came since the last take."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        found: list[Taken] = []
+        for (head, labels, window), delta in waiting.items():
+            self._accounts.emitted(head.name, delta.count)
+            found.append(
+                Taken(
+                    head,
+                    labels,
+                    Delta(
+                        window, delta.count, delta.sum, delta.min, delta.max, delta.last, delta.last_ms, delta.buckets
+                    ),
+                )
+            )
+        return found
+
+    def points(self) -> Counter[str]:
+        """Points by metric that were not taken yet."""
+        found: Counter[str] = Counter()
+        with self._lock:
+            for (head, _, _), delta in self._waiting.items():
+                found[head.name] += delta.count
+        return found
+
+    def overflow_points(self) -> dict[str, int]:
+        """Points by metric that ever went to an overflow series."""
+        with self._lock:
+            return {name: one.overflowed for name, one in self._metrics.items() if one.overflowed}
+
+
+def joined(first: Delta, second: Delta) -> Delta:
+    """Two deltas of one series and window as one. Of equal instants the second's `last` counts."""
+    later = first if first.last_ms > second.last_ms else second
+    return Delta(
+        first.window_ms,
+        first.count + second.count,
+        first.sum + second.sum,
+        min(first.min, second.min),
+        max(first.max, second.max),
+        later.last,
+        later.last_ms,
+        merge(first.buckets, second.buckets) if second.buckets else first.buckets,
+    )
