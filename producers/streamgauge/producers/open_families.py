@@ -14,10 +14,11 @@ from threading import RLock
 
 from streamgauge.producers.accounts import Accounts
 from streamgauge.producers.aggregate import IDLE_NS, MAX_LABEL_CHARS, OVERFLOW, WINDOW_NS, Taken
+from streamgauge.producers.backlog import merged
 from streamgauge.producers.clock import Clock
+from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.text import unicode
 from streamgauge.schemas.batches import MAX_INSTANT_MS, Delta, MetricHead
-from streamgauge.schemas.histogram import merge
 from streamgauge.schemas.names import label_values, metric_name
 from streamgauge.schemas.windows import TIERS, window_start
 
@@ -104,6 +105,8 @@ class OpenFamilies:
         """Why it cannot be taken; empty when it was."""
         if self._closed():
             return "closed"
+        if head.name in NAMES:
+            return "reserved_name"
         if not all(map(math.isfinite, (delta.sum, delta.min, delta.max, delta.last))):
             return "not_finite"
         if not (0 <= delta.window_ms < MAX_INSTANT_MS and 0 <= delta.last_ms < MAX_INSTANT_MS) or delta.count <= 0:
@@ -125,7 +128,7 @@ class OpenFamilies:
                 return "buffer_full"
             if not self._waiting:
                 self._on_record()
-        both = delta if before is None else joined(before, delta)
+        both = delta if before is None else merged(before, delta, before.window_ms)
         if not math.isfinite(both.sum) or both.count > MAX_POINTS:
             return "out_of_range"
         self._waiting[key] = both
@@ -187,18 +190,3 @@ class OpenFamilies:
         """Points by metric that ever went to an overflow series."""
         with self._lock:
             return {name: one.overflowed for name, one in self._metrics.items() if one.overflowed}
-
-
-def joined(first: Delta, second: Delta) -> Delta:
-    """Two deltas of one series and window as one. Of equal instants the second's `last` counts."""
-    later = first if first.last_ms > second.last_ms else second
-    return Delta(
-        first.window_ms,
-        first.count + second.count,
-        first.sum + second.sum,
-        min(first.min, second.min),
-        max(first.max, second.max),
-        later.last,
-        later.last_ms,
-        merge(first.buckets, second.buckets) if second.buckets else first.buckets,
-    )

@@ -9,6 +9,7 @@ import pytest
 
 from streamgauge.producers import Counter
 from streamgauge.producers.open_families import MAX_LABELS, MAX_METRICS, open_series
+from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.producer import Producer
 from streamgauge.producers.settings import ProducerSettings
 from streamgauge.producers.testing import CapturedTransport, captured_producer
@@ -74,6 +75,15 @@ def test_what_cannot_travel_is_counted_as_dropped(delta: Delta, reason: str) -> 
 
     assert told(transport) == {}
     assert producer.stats().dropped == {("requests", reason): max(delta.count, 0)}
+
+
+def test_what_producers_say_of_themselves_nobody_else_can_say() -> None:
+    producer, transport, _ = captured_producer()
+    for name in NAMES:
+        assert not producer.open_families.add(MetricHead(name, "counter"), (), Delta(NOW, 1, 1.0))
+    producer.flush()
+    assert transport.sums() == {}
+    assert producer.stats().dropped == {(name, "reserved_name"): 1 for name in NAMES}
 
 
 def test_sums_that_leave_the_range_of_numbers_lose_only_what_made_them_do_so() -> None:
