@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any, TypeVar, cast
 
+from streamgauge.producers.around import Around, Timer
 from streamgauge.producers.handles import CounterHandle, GaugeHandle, Handle, HistogramHandle
 
 H = TypeVar("H", bound=Handle)
@@ -48,6 +49,10 @@ class LockedHistogramHandle(HistogramHandle):
         """Count one observation of `amount`."""
         with self._family.lock:
             super().observe(amount)
+
+    def time(self) -> Around:
+        """Observe the seconds that a block or every call of a function takes."""
+        return Timer.of(self.observe)
 
 
 _LOCKED: dict[type[Handle], type[Handle]] = {

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from streamgauge.producers import Counter, Gauge, Histogram, Producer
 from streamgauge.producers.aggregate import Family
-from streamgauge.producers.handles import CounterHandle, GaugeHandle, Handle, HistogramHandle
+from streamgauge.producers.handles import CounterHandle, GaugeHandle, Handle, HistogramHandle, ObservedTime
 from streamgauge.producers.locked_handles import LockedCounterHandle, LockedGaugeHandle, LockedHistogramHandle
 from streamgauge.producers.rough_keys import rough_key, wire_key
 from streamgauge.producers.testing import captured_producer
@@ -44,7 +44,7 @@ def runs(function: Callable[..., object]) -> Iterator[list[dis.Instruction]]:
 
 
 @pytest.mark.parametrize(
-    ("handle", "function", "stored"),
+    ("of", "function", "stored"),
     [
         (CounterHandle, "inc", {"_ones", "_sum", "_count"}),
         (CounterHandle, "take", {"_dirty", "_ones", "_sum", "_count"}),
@@ -52,13 +52,12 @@ def runs(function: Callable[..., object]) -> Iterator[list[dis.Instruction]]:
         (GaugeHandle, "_step", {"_sum", "_count", "_min", "_max", "_last", "_last_ns"}),
         (GaugeHandle, "take", {"_dirty", "_sum", "_count", "_min", "_max"}),
         (HistogramHandle, "observe", {"_sum", "_min", "_max", "_last"}),
+        (ObservedTime, "__exit__", {"_sum", "_min", "_max", "_last"}),
         (HistogramHandle, "take", {"_dirty", "_buckets", "_sum", "_min", "_max"}),
     ],
 )
-def test_what_must_not_be_torn_apart_is_one_run_of_instructions(
-    handle: type[Handle], function: str, stored: set[str]
-) -> None:
-    changing = [run for run in runs(getattr(handle, function)) if any(one.opname == "STORE_ATTR" for one in run)]
+def test_what_must_not_be_torn_apart_is_one_run_of_instructions(of: type, function: str, stored: set[str]) -> None:
+    changing = [run for run in runs(getattr(of, function)) if any(one.opname == "STORE_ATTR" for one in run)]
     (run,) = [run for run in changing if stored & {one.argval for one in run if one.opname == "STORE_ATTR"}]
     assert {one.argval for one in run if one.opname == "STORE_ATTR"} >= stored
     for place, one in enumerate(run):
@@ -140,6 +139,23 @@ def test_a_gauge_that_is_stepped_by_many_threads_ends_where_it_began() -> None:
         producer.flush()
         told = values(transport.delivered)["told",]
         assert (told.count, told.last[1]) == (2 * THREADS * CALLS + 1, 0.0)
+
+
+def timed(one: Any) -> None:
+    """An empty block."""
+    with one.time():
+        pass
+
+
+@pytest.mark.parametrize("handle", [HistogramHandle, LockedHistogramHandle])
+def test_no_timed_block_is_lost_between_threads(handle: type[Handle]) -> None:
+    producer, transport, _ = captured_producer()
+    one = of_class(producer, handle, "histogram")
+    hammer(lambda: timed(one), producer.flush, CALLS // 4)
+    producer.flush()
+    told = values(transport.delivered)["told",]
+    assert told.count == sum(told.buckets.values()) == THREADS * (CALLS // 4)
+    assert 0 <= told.min <= told.max
 
 
 class TornCounterHandle(CounterHandle):
