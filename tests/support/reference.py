@@ -18,6 +18,7 @@ import click
 import orjson
 
 from streamgauge.console.frame import root
+from streamgauge.console.gateway_settings import GatewaySettings, span_ms
 from streamgauge.console.settings import ConsoleSettings
 from streamgauge.processors.settings import ProcessorSettings
 from streamgauge.producers.settings import ProducerSettings
@@ -36,8 +37,9 @@ PARTS: Mapping[str, type[Any]] = {
     "process": ProcessorSettings,
     "sink": SinkSettings,
     "console": ConsoleSettings,
+    "gateway": GatewaySettings,
 }
-DURATIONS = {duration_ms, ProducerSettings.__dataclass_fields__["flush_interval"].metadata["parse"]}
+DURATIONS = {duration_ms, span_ms, ProducerSettings.__dataclass_fields__["flush_interval"].metadata["parse"]}
 
 HEADS = (
     MetricHead("checkout_requests", "counter", "{request}", ("endpoint", "status")),

@@ -14,8 +14,10 @@ import click
 import pytest
 
 from streamgauge.console.frame import root
+from streamgauge.console.gateway_settings import GatewaySettings
 from streamgauge.console.options import PARTS, known_settings
 from streamgauge.processors.settings import ProcessorSettings
+from streamgauge.schemas.errors import SettingsError
 from streamgauge.schemas.settings import PREFIX, load
 from streamgauge.sinks.settings import SinkSettings
 
@@ -92,11 +94,23 @@ def test_processor_and_sink_start_with_what_the_example_says() -> None:
     assert sink.database == environment("clickhouse", given)["CLICKHOUSE_DB"]
 
 
+def test_the_gateway_starts_with_what_the_example_says_and_only_with_a_token() -> None:
+    given = {name: value or "5b" * 32 for name, value in env_file().items()}
+    command = SERVICES["gateway"]["command"]
+    flags = {name[2:].replace("-", "_"): value for name, value in zip(command[1::2], command[2::2], strict=True)}
+    known = known_settings(PARTS)
+
+    load(GatewaySettings, flags, environment("gateway", given), known=known).check()
+    with pytest.raises(SettingsError, match="GATEWAY_TOKEN"):
+        load(GatewaySettings, flags, {}, known=known).check()
+
+
 def test_only_the_worker_has_the_pseudonym_key_and_only_the_stores_sides_have_its_password() -> None:
     def holders(word: str) -> set[str]:
         return {name for name, one in SERVICES.items() if word in str(one)}
 
     assert holders("STREAMGAUGE_PSEUDONYM_KEY") == {"processor"}
+    assert holders("STREAMGAUGE_GATEWAY_TOKEN") == {"gateway"}
     assert holders("${CLICKHOUSE_PASSWORD") == {"clickhouse", "migrate", "sink"}
     assert holders("${CLICKHOUSE_READER_PASSWORD") == {"clickhouse", "grafana", "verify"}
 
@@ -104,9 +118,9 @@ def test_only_the_worker_has_the_pseudonym_key_and_only_the_stores_sides_have_it
 def test_secrets_are_demanded_and_every_variable_stands_in_the_example() -> None:
     used = {(match[1], match[2]) for match in VARIABLE.finditer(TEXT)}
     example = env_file()
-    secrets = {name for name, _ in used if "KEY" in name or "PASSWORD" in name}
+    secrets = {name for name, _ in used if re.search("KEY|PASSWORD|TOKEN", name)}
 
-    assert len(secrets) == 3
+    assert len(secrets) == 4
     assert {one for one in used if one[1] == ":?" or one[0] in secrets} == {(name, ":?") for name in secrets}
     assert {name for name, value in example.items() if not value} == secrets
     assert {name for name, _ in used} - {"SG_IMAGE"} == example.keys()

@@ -8,7 +8,6 @@ browser sends on behalf of another origin.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import itertools
 import json
 import os
@@ -25,6 +24,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from streamgauge.console.engine import Answer, Engine
+from streamgauge.console.page_guard import is_loopback as is_loopback
 from streamgauge.console.statements import (
     GO_HANDSHAKE,
     NOT_IMPLEMENTED,
@@ -101,16 +101,6 @@ async def start_door(engine: Engine, port: int, host: str = "127.0.0.1", policy:
         await runner.cleanup()
         raise InputError(f"{host}:{port}: cannot listen here ({error.strerror}). Choose another port, or 0.") from error
     return Door(runner, workers, host, int(runner.addresses[0][1]))
-
-
-def is_loopback(name: str) -> bool:
-    """Whether a host name or address can only mean this machine."""
-    if name.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def refused_origin(host: str, origin: str, fetch_site: str) -> str:

@@ -14,6 +14,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("streamgauge.console.commands_dev:demo", "Watch a shop in three regions, with live charts."),
     "dev": ("streamgauge.console.commands_dev:dev", "Run everything on this machine, without a server."),
     "doctor": ("streamgauge.console.commands_doctor:doctor", "Say what is wrong in a region, with remedies."),
+    "gateway": (
+        "streamgauge.console.commands_gateway:gateway",
+        "Take StatsD, OTLP and events from any application.",
+    ),
     "migrate": ("streamgauge.console.commands_sink:migrate", "Bring the store's tables and views up to date."),
     "process": ("streamgauge.console.commands_process:process", "Run a worker: scrub and roll up."),
     "query": ("streamgauge.console.commands_query:query", "Ask the store in SQL."),

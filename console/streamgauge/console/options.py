@@ -24,6 +24,7 @@ PARTS = (
     "streamgauge.processors.settings:ProcessorSettings",
     "streamgauge.sinks.settings:SinkSettings",
     "streamgauge.producers.settings:ProducerSettings",
+    "streamgauge.console.gateway_settings:GatewaySettings",
 )
 """Settings classes whose variables may stand in the environment of any command."""
 

@@ -66,7 +66,7 @@ class CapturedTransport:
         """What was added to each metric, over all its series, in delivered batches (for gauges a sum of values)."""
         totals: dict[str, float] = {}
         for message in (one.json() for one in self.delivered):
-            if message["kind"] == "metrics":
+            if message.get("kind") == "metrics":
                 for place, amount in _amounts(message):
                     name = message["metrics"][message["series"][place][0]]["name"]
                     totals[name] = totals.get(name, 0.0) + amount
@@ -76,7 +76,7 @@ class CapturedTransport:
         """Delivered events of one name as field values, in the order of their batches."""
         found: list[dict[str, Any]] = []
         for message in (one.json() for one in self.delivered):
-            if message["kind"] == "events" and message["event"] == name:
+            if message.get("kind") == "events" and message["event"] == name:
                 columns = {field: _values(column) for field, column in message["fields"].items()}
                 found += [{field: values[row] for field, values in columns.items()} for row in range(message["n"])]
         return found
