@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from streamgauge.producers.aggregate import Family, NotRecorded, Series
-from streamgauge.producers.around import Around, ExceptionCount, InProgress, Timer
+from streamgauge.producers.around import ExceptionCount, InProgress, Timer
 from streamgauge.producers.rough_keys import DOUBLINGS, rough_key, wire_key
 from streamgauge.schemas.batches import Delta
 from streamgauge.schemas.errors import StreamgaugeError
@@ -325,37 +325,28 @@ class HistogramHandle(Handle):
             self._max = amount
         self._last = amount
 
-    def time(self) -> Around:
+    def time(self) -> Timer:
         """Observe the seconds that a block or every call of a function takes."""
         timer = ObservedTime()
         timer.handle = self
         return timer
 
 
-class ObservedTime(Around):
-    """A timer of one series, with `observe` written out: half of an empty block's cost would be calls.
+class ObservedTime(Timer):
+    """A timer of one series, with `observe` written out: half of an empty block's cost would be calls."""
 
-    It has no `__init__`, as `Timer` has none. `duration` holds the seconds afterwards.
-    """
-
-    __slots__ = ("duration", "handle", "started")
+    __slots__ = ("handle",)
 
     handle: HistogramHandle
-    started: float
-    duration: float
 
-    def again(self) -> Around:
+    def again(self) -> Timer:
         """Another timer of the same series."""
         return self.handle.time()
-
-    def __enter__(self) -> ObservedTime:
-        self.started = perf_counter()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.duration = amount = perf_counter() - self.started
+        self.duration = amount = perf_counter() - self._started
         handle = self.handle
         try:
             key = log2(amount) * DOUBLINGS // 1

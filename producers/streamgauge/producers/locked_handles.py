@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any, TypeVar, cast
 
-from streamgauge.producers.around import Around, Timer
+from streamgauge.producers.around import Timer
 from streamgauge.producers.handles import CounterHandle, GaugeHandle, Handle, HistogramHandle
 
 H = TypeVar("H", bound=Handle)
@@ -50,7 +50,7 @@ class LockedHistogramHandle(HistogramHandle):
         with self._family.lock:
             super().observe(amount)
 
-    def time(self) -> Around:
+    def time(self) -> Timer:
         """Observe the seconds that a block or every call of a function takes."""
         return Timer.of(self.observe)
 
