@@ -1,0 +1,219 @@
+"""Source: hands what instruments gained, and what bridges read, to a producer's flusher.
+
+An instrument keeps its own numbers. It announces itself once between two takes, and the flusher then takes what was added since:
+so a call needs no lock and no clock. Everything an instrument changes in one call, and everything a take reads and sets to zero,
+stands between two points at which the interpreter may switch threads.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol
+from weakref import ReferenceType, ref
+
+from streamgauge.producers import default
+from streamgauge.producers.aggregate import MAX_LABEL_CHARS, OVERFLOW, Aggregate, Delta, Family, Series, Taken
+from streamgauge.producers.metrics import head_problems
+from streamgauge.producers.text import unicode
+from streamgauge.schemas.batches import MetricHead
+
+if TYPE_CHECKING:
+    from streamgauge.producers.producer import Producer
+
+log = logging.getLogger(__name__)
+
+
+class Instrument(Protocol):
+    """One label set of one metric that keeps its own numbers."""
+
+    wire_idle: bool
+    """False from its announcement until it is taken."""
+    wire_source: Source | None
+    wire_start: int
+    """Window in which it was announced (ms)."""
+
+    def wire_gained(self, now_ms: int) -> Iterable[Taken]:
+        """What it gained since it was last asked, as of now; it is idle afterwards."""
+        ...
+
+    def wire_calls(self) -> int:
+        """Points that were not taken yet."""
+        ...
+
+    def wire_forget(self) -> None:
+        """What was gained is not its own any more: what a forked child does."""
+        ...
+
+
+class Source(Family[Series]):
+    """All instruments of one name and type that send through one producer.
+
+    With a `reason` nothing is sent: what is recorded counts as dropped for it.
+    """
+
+    def __init__(self, aggregate: Aggregate, declared: str, head: MetricHead, budget: int, reason: str = "") -> None:
+        super().__init__(aggregate, head, Series, budget)
+        self.declared = declared
+        self.stale = False
+        self._reason = reason
+        self._limit = budget
+        self._known: set[tuple[str, ...]] = set()
+        self._announced: deque[Instrument] = deque()
+        self._sampled: dict[int, tuple[ReferenceType[Instrument], int]] = {}
+        self._warned = False
+        self._ready: deque[Taken] = deque()
+
+    def unbind(self) -> None:
+        """The default producer is another one now: what was recorded so far still goes this way, the rest does not."""
+        self.stale = True
+        now_ms = self.aggregate.clock.wall_ns() // 1_000_000
+        for one in list(self._announced):
+            if one.wire_source is self:
+                self._ready.extend(one.wire_gained(now_ms))
+
+    def admit(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """Label values as they travel: the overflow series' beyond the budget."""
+        labels = tuple(map(unicode, labels))
+        if labels not in self._known:
+            if len(self._known) >= self._limit:
+                self._warn_of_overflow()
+                return (OVERFLOW,) * len(labels)
+            self._known.add(labels)
+        return labels
+
+    def _warn_of_overflow(self) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "metric %s has more than %d series: further ones are sent as its overflow series (/metrics shows all). "
+                "Remove series that are no longer needed, or name fewer label values",
+                self.head.name,
+                self._limit,
+            )
+
+    def retire(self, labels: tuple[str, ...]) -> None:
+        """A series was removed: it makes room for another one."""
+        self._known.discard(tuple(map(unicode, labels)))
+
+    def announce(self, one: Instrument) -> None:
+        """It gained something, and wants to be taken."""
+        if reason := self._reason or self.aggregate.closed:
+            self._drop(one, reason)
+            return
+        one.wire_start = self.aggregate.window(self.aggregate.clock.wall_ns())[0] // 1_000_000
+        append = self._announced.append
+        # no thread switch, and so no fork, between these two
+        one.wire_idle = False
+        append(one)
+        self.aggregate.on_record()
+
+    def _drop(self, one: Instrument, reason: str) -> None:
+        calls = one.wire_calls()
+        one.wire_forget()
+        self.refuse(reason, calls)
+
+    def refuse(self, reason: str, calls: int = 1) -> None:
+        """Count calls that cannot travel."""
+        if self.aggregate.accounts.refused(self.head.name, reason, calls):
+            log.warning("metric %s: calls are not sent (%s)", self.head.name, reason)
+
+    def sample(self, one: Instrument) -> None:
+        """Take it once in every window from now on, whether it gained something or not."""
+        if not self._reason:
+            self._sampled[id(one)] = ref(one), -1
+            self.aggregate.on_record()
+
+    def add(self, taken: Iterable[Taken]) -> None:
+        """Points that somebody else has summed up."""
+        if reason := self._reason or self.aggregate.closed:
+            self.refuse(reason, sum(one.delta.count for one in taken))
+            return
+        self._ready.extend(taken)
+        self.aggregate.on_record()
+
+    def take(self) -> Iterator[Taken]:
+        """Everything since the last take. Label values that are too long to travel are counted as dropped."""
+        for taken in self._everything():
+            if any(len(value) > MAX_LABEL_CHARS for value in taken.labels):
+                self.refuse("too_long", taken.delta.count)
+                continue
+            if OVERFLOW in taken.labels:
+                self.overflowed += taken.delta.count
+            yield taken
+
+    def _everything(self) -> Iterator[Taken]:
+        now_ns = self.aggregate.clock.wall_ns()
+        now_ms = now_ns // 1_000_000
+        window_ms = self.aggregate.window(now_ns)[0] // 1_000_000
+        while self._ready:
+            yield self._ready.popleft()
+        for key, (known, sampled_ms) in list(self._sampled.items()):
+            one = known()
+            if one is None or one.wire_source is not self:
+                self._sampled.pop(key, None)
+            elif sampled_ms != window_ms:
+                self._sampled[key] = known, window_ms
+                one.wire_start = window_ms
+                yield from self._gained(one, now_ms)
+        for _ in range(len(self._announced)):
+            # it stays in the queue until its numbers are out, so that a fork in between finds it there
+            one = self._announced[0]
+            if one.wire_source is self:
+                yield from self._gained(one, now_ms)
+            self._announced.popleft()
+
+    def _gained(self, one: Instrument, now_ms: int) -> Iterable[Taken]:
+        try:
+            return list(one.wire_gained(now_ms))
+        except Exception:  # a callback of the application's must not stop the flusher
+            self.refuse("callback_failed")
+            return ()
+
+    def points(self) -> int:
+        """Points that were not taken yet."""
+        waiting = {id(one): one for one in list(self._announced) if one.wire_source is self}
+        return sum(one.wire_calls() for one in waiting.values()) + sum(taken.delta.count for taken in list(self._ready))
+
+    def overflow_points(self) -> int:
+        """Points that were ever taken for the overflow series."""
+        return self.overflowed
+
+    def restart(self) -> None:
+        """Forget what was recorded: the parent sends it."""
+        for one in self._announced:
+            one.wire_forget()
+        self._announced.clear()
+        self._ready.clear()
+        self.overflowed = 0
+
+
+def source_of(declared: str, head: MetricHead, producer: Producer | None) -> Source:
+    """Where a metric's numbers go: through `producer`, or the default one.
+
+    A name that another type of metric has already, or that cannot travel, gives a source that counts everything as dropped.
+    """
+    sender = producer or default.get_default()
+    budget = sender.settings.series_budget
+    problems = list(head_problems(head))
+    if problems:
+        log.warning("metric %s is not sent: %s", declared, "; ".join(problems))
+        return sender.adopt(f"{declared} (not sent)", lambda one: Source(one, declared, head, budget, "not_a_name"))
+    found = sender.adopt(head.name, lambda one: Source(one, declared, head, budget))
+    if not isinstance(found, Source) or found.head.type != head.type or found.declared != declared:
+        log.warning(
+            "metric %s (%s) is not sent: the name %s belongs to another metric (%s)",
+            declared,
+            head.type,
+            head.name,
+            found.head.type,
+        )
+        return sender.adopt(f"{declared} (not sent)", lambda one: Source(one, declared, head, budget, "name_clash"))
+    if producer is None:
+        found.stale = False
+        default.tell(found)
+    return found
+
+
+__all__ = ["Delta", "Instrument", "Source", "source_of"]

@@ -1,0 +1,25 @@
+"""Utils: prometheus_client's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import prometheus_client.utils as library
+from prometheus_client.utils import (
+    INF,
+    MINUS_INF,
+    NaN,
+    floatToGoString,
+)
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(library, name)
+
+
+__all__ = [
+    "INF",
+    "MINUS_INF",
+    "NaN",
+    "floatToGoString",
+]
