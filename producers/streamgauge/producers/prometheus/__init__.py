@@ -6,15 +6,16 @@ Counter, Gauge, Histogram, Summary, Info and Enum are streamgauge's: they send t
 shows. What only formats, parses or serves is prometheus_client's own, hence the extra: pip install 'streamgauge[prometheus]'.
 """
 
-try:
-    import prometheus_client as _library
-except ModuleNotFoundError as error:
-    if error.name != "prometheus_client":
-        raise
+# prometheus_client has types for a part of its own; what it has is handed on as it is
+# pyright: reportUnknownVariableType=false
+
+from importlib.util import find_spec
+
+if find_spec("prometheus_client") is None:
     raise ImportError(
         "streamgauge.producers.prometheus shows /metrics with prometheus_client, which is not installed: "
-        "pip install 'streamgauge[prometheus]'. Metrics without /metrics need nothing: streamgauge.producers has them."
-    ) from error
+        "pip install 'streamgauge[prometheus]'. Metrics without /metrics need nothing more: see streamgauge.producers."
+    )
 
 from streamgauge.producers.prometheus import (
     exposition,

@@ -15,7 +15,7 @@ from timeit import default_timer
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar, cast
 
-from prometheus_client.decorator import decorate
+from prometheus_client import decorator
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,6 +43,8 @@ class Tracking(Protocol):
 class _Decorating(ABC):
     """Something to run a block or a function in."""
 
+    __slots__ = ()
+
     @abstractmethod
     def _block(self) -> AbstractContextManager[object]:
         """What one call runs in."""
@@ -62,7 +64,7 @@ class _Decorating(ABC):
                 return func(*args, **kwargs)
 
         # keeps the signature, also for those who read it without following __wrapped__
-        return cast("F", cast("Any", decorate)(f, calling))
+        return cast("F", cast("Any", decorator).decorate(f, calling))
 
 
 class ExceptionCounter(_Decorating):
@@ -110,11 +112,12 @@ class Timer(_Decorating):
     `duration` holds them afterwards; `labels(...)` inside the block chooses the series.
     """
 
+    __slots__ = ("_callback_name", "_metric", "_start", "duration")
+
     def __init__(self, metric: Any, callback_name: str) -> None:
         self._metric = metric
         self._callback_name = callback_name
         self.duration: float | None = None
-        self._start = 0.0
 
     def _block(self) -> Timer:
         # one of its own for every call: calls overlap

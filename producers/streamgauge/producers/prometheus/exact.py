@@ -1,4 +1,4 @@
-"""Exact: how calls stay exact under threads. With the GIL nothing is needed: an instrument's additions stand where no switch can fall."""
+"""Exact: how calls stay exact under threads. With a GIL by where additions stand: no switch can fall between them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from threading import RLock
 from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
-_GUARD = RLock()
+
+
+class Guard:
+    """One lock for all instruments. Re-entrant: a finalizer may record inside a record. A forked child gets a new one."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+
+    def renew(self) -> None:
+        """Whoever held the lock is not in this process."""
+        self.lock = RLock()
+
+
+GUARD = Guard()
 
 
 def has_gil() -> bool:
@@ -19,11 +32,11 @@ def has_gil() -> bool:
 
 
 def guarded(method: F) -> F:
-    """`method` under one lock for all instruments. Re-entrant: a finalizer may record inside a record."""
+    """`method` under the one lock of all instruments."""
 
     @functools.wraps(method)
     def calling(*args: Any, **named: Any) -> Any:
-        with _GUARD:
+        with GUARD.lock:
             return method(*args, **named)
 
     return cast("F", calling)

@@ -1,7 +1,7 @@
 """Multiprocess: prometheus_client's calls for its multiprocess mode, which streamgauge has no need of.
 
-Every process sends what it counted itself, so sums over all workers are in SQL, without a shared directory, files of dead workers or a
-mode for each gauge. What /metrics shows here is the process that answers.
+Every process sends what it counted itself, so sums over all workers are in SQL, without a shared directory, files of dead
+workers or a mode for each gauge. What /metrics shows here is the process that answers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import prometheus_client.multiprocess as library
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
+
 from streamgauge.producers.prometheus.wrapper import OwnMetric
 
 log = logging.getLogger(__name__)

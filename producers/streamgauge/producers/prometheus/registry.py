@@ -6,10 +6,10 @@ from typing import Any
 
 import prometheus_client.registry as library
 from prometheus_client.registry import (
+    REGISTRY,
     Collector,
     CollectorRegistry,
     DuplicateTimeseries,
-    REGISTRY,
     RestrictedRegistry,
 )
 
@@ -19,9 +19,9 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "REGISTRY",
     "Collector",
     "CollectorRegistry",
     "DuplicateTimeseries",
-    "REGISTRY",
     "RestrictedRegistry",
 ]

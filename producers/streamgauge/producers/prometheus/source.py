@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 from weakref import ReferenceType, ref
 
 from streamgauge.producers import default
-from streamgauge.producers.aggregate import MAX_LABEL_CHARS, OVERFLOW, Aggregate, Delta, Family, Series, Taken
+from streamgauge.producers.aggregate import MAX_LABEL_CHARS, OVERFLOW, Aggregate, Family, Series, Taken
 from streamgauge.producers.metrics import head_problems
+from streamgauge.producers.prometheus.exact import GUARD
 from streamgauge.producers.text import unicode
 from streamgauge.schemas.batches import MetricHead
 
@@ -182,6 +183,7 @@ class Source(Family[Series]):
 
     def restart(self) -> None:
         """Forget what was recorded: the parent sends it."""
+        GUARD.renew()
         for one in self._announced:
             one.wire_forget()
         self._announced.clear()
@@ -196,24 +198,24 @@ def source_of(declared: str, head: MetricHead, producer: Producer | None) -> Sou
     """
     sender = producer or default.get_default()
     budget = sender.settings.series_budget
-    problems = list(head_problems(head))
-    if problems:
+    if problems := list(head_problems(head)):
         log.warning("metric %s is not sent: %s", declared, "; ".join(problems))
-        return sender.adopt(f"{declared} (not sent)", lambda one: Source(one, declared, head, budget, "not_a_name"))
+        return _refusing(sender, declared, head, "not_a_name")
     found = sender.adopt(head.name, lambda one: Source(one, declared, head, budget))
     if not isinstance(found, Source) or found.head.type != head.type or found.declared != declared:
+        other = found.head
         log.warning(
-            "metric %s (%s) is not sent: the name %s belongs to another metric (%s)",
-            declared,
-            head.type,
-            head.name,
-            found.head.type,
+            "metric %s (%s) is not sent: %s is another metric (%s)", declared, head.type, other.name, other.type
         )
-        return sender.adopt(f"{declared} (not sent)", lambda one: Source(one, declared, head, budget, "name_clash"))
+        return _refusing(sender, declared, head, "name_clash")
     if producer is None:
         found.stale = False
         default.tell(found)
     return found
 
 
-__all__ = ["Delta", "Instrument", "Source", "source_of"]
+def _refusing(sender: Producer, declared: str, head: MetricHead, reason: str) -> Source:
+    """A source that sends nothing, under a name that no metric can have."""
+    key = f"{declared} ({head.type}: {reason})"
+    made = sender.adopt(key, lambda one: Source(one, declared, head, 1, reason))
+    return cast("Source", made)

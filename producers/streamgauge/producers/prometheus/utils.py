@@ -1,5 +1,8 @@
 """Utils: prometheus_client's own."""
 
+# prometheus_client has types for a part of its own; what it has is handed on as it is
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from typing import Any

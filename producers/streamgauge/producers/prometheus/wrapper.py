@@ -1,7 +1,7 @@
 """Wrapper: what all instruments share. Names, labels, children, and the way their numbers take to a producer.
 
-An instrument is a parent with one child for each label set, or observable itself. What a registry collects is kept here for as long
-as the instrument lives; what travels is handed over and forgotten.
+An instrument is a parent with one child for each label set, or observable itself. What a registry collects is kept for as
+long as the instrument lives; what travels is handed over and forgotten.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 from prometheus_client.samples import Sample
+
 from streamgauge.producers.aggregate import Delta, Taken
 from streamgauge.producers.prometheus.names import wire_head
 from streamgauge.producers.prometheus.source import Source, source_of
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound="MetricWrapperBase")
+ONE = 1
+"""Small integers are the same object everywhere, so that `is` finds the usual amount."""
+
+
+def shows_created() -> bool:
+    """Whether `_created` series are shown."""
+    from streamgauge.producers.prometheus import metrics  # it imports this module
+
+    return metrics._use_created  # pyright: ignore[reportPrivateUsage]
 
 
 class OwnMetric(Metric):
@@ -148,17 +158,19 @@ class MetricWrapperBase(Collector):
 
     def labels(self: T, *labelvalues: object, **labelkwargs: object) -> T:
         """The child of one label set: all values in declared order, or all by name. Keep it where you record often."""
-        if not labelkwargs:
-            for value in labelvalues:
+        values = labelvalues
+        try:
+            if labelkwargs and not labelvalues and len(labelkwargs) == len(self._labelnames):
+                values = tuple([labelkwargs[name] for name in self._labelnames])
+            for value in values:
                 if value.__class__ is not str:  # what its str() is may differ from what it equals
                     break
             else:
-                try:
-                    child: T = self._metrics[labelvalues]  # type: ignore[index]  # pyright: ignore[reportArgumentType]
-                except (KeyError, AttributeError):
-                    pass
-                else:
+                child: T = self._metrics[values]  # type: ignore[index]  # pyright: ignore[reportArgumentType]
+                if not (labelkwargs and labelvalues):
                     return child
+        except (KeyError, AttributeError):
+            pass
         return self._child(labelvalues, labelkwargs)
 
     def _child(self: T, values: tuple[object, ...], named: dict[str, object]) -> T:
@@ -177,11 +189,12 @@ class MetricWrapperBase(Collector):
             if len(values) != len(self._labelnames):
                 raise ValueError(f"Incorrect label count: {self._name} has {self._labelnames}, got {values}")
             texts = tuple([str(value) for value in values])
-        child: T | None = self._metrics.get(texts)
-        if child is None:
-            # one lock less to be inherited by a forked child: of two that are made at once, one is kept and the other never seen
-            child = self._metrics.setdefault(texts, self._new_child(texts))
-        return child
+        known: T | None = self._metrics.get(texts)
+        if known is not None:
+            return known
+        # no lock that a forked child could inherit: of two that are made at once, one is kept and the other never seen
+        made: T = self._metrics.setdefault(texts, self._new_child(texts))
+        return made
 
     def _new_child(self: T, values: tuple[str, ...]) -> T:
         given = {key: value for key, value in self._kwargs.items() if key not in ("namespace", "subsystem", "unit")}
