@@ -18,6 +18,8 @@ from streamgauge.producers.prometheus.values import Value
 from streamgauge.producers.prometheus.wrapper import ONE, MetricWrapperBase, shows_created
 
 LARGEST = sys.float_info.max
+WHOLE = 2.0**52
+"""Sums of whole numbers are the same in any order up to here."""
 
 
 class Counter(MetricWrapperBase):
@@ -45,7 +47,7 @@ class Counter(MetricWrapperBase):
             if amount is ONE and exemplar is None and self._whole:
                 self._ones += 1
             elif (amount.__class__ is float or amount.__class__ is int) and 0 <= amount <= LARGEST:
-                if self._whole and amount % 1:
+                if self._whole and (amount % 1 or self._total > WHOLE):
                     self._fold_ones()
                 self._total += amount
                 self._gain += amount
