@@ -39,7 +39,7 @@ INTERVAL_S = 10.0
 
 
 class RegistryBridge:
-    """Reads one registry for one producer (default: the default producer). `read()` may be called by hand instead of `start()`."""
+    """Reads one registry for one producer (default: the default one). `read()` may be called by hand instead of `start()`."""
 
     def __init__(
         self, registry: Collector = REGISTRY, producer: Producer | None = None, interval: float = INTERVAL_S
