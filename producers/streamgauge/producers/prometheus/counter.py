@@ -10,12 +10,13 @@ from typing import Any
 
 from prometheus_client.samples import Exemplar, Sample
 
-from streamgauge.producers.aggregate import Delta, Taken
+from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.prometheus.context_managers import ExceptionCounter
 from streamgauge.producers.prometheus.exact import exact
 from streamgauge.producers.prometheus.validation import validate_exemplar
 from streamgauge.producers.prometheus.values import Value
 from streamgauge.producers.prometheus.wrapper import ONE, MetricWrapperBase, shows_created
+from streamgauge.schemas.batches import Delta
 
 LARGEST = sys.float_info.max
 WHOLE = 2.0**52
@@ -133,7 +134,7 @@ class Counter(MetricWrapperBase):
         self._gain = 0.0
         self._calls = 0
         self.wire_idle = True
-        return (self._taken(Delta(self.wire_start, calls, gain)),) if calls else ()
+        return (self._taken(Delta(self.wire_start // 1_000_000, calls, gain)),) if calls else ()
 
     def wire_calls(self) -> int:
         """Calls since it was last asked."""

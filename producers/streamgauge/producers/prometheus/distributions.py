@@ -14,13 +14,14 @@ from prometheus_client import utils
 from prometheus_client.registry import REGISTRY, CollectorRegistry
 from prometheus_client.samples import Exemplar, Sample
 
-from streamgauge.producers.aggregate import Delta, Taken
+from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.prometheus.context_managers import Timer
 from streamgauge.producers.prometheus.exact import GUARD, exact
 from streamgauge.producers.prometheus.folding import count_below, count_keys
 from streamgauge.producers.prometheus.validation import validate_exemplar
 from streamgauge.producers.prometheus.values import Buckets, Value
 from streamgauge.producers.prometheus.wrapper import MetricWrapperBase, shows_created
+from streamgauge.schemas.batches import Delta
 
 if TYPE_CHECKING:
     from streamgauge.producers.producer import Producer
@@ -89,6 +90,7 @@ class _Distribution(MetricWrapperBase):
         """Fold once; False if what waits was taken in between by this same thread, interrupted by a signal."""
         waiting, before = self._raw, self._keys
         raw = waiting[:]
+        done = slice(0, len(raw))
         many, last, total, gain = len(raw), raw[-1], self._total, self._gain
         for amount in raw:
             total += amount
@@ -111,7 +113,7 @@ class _Distribution(MetricWrapperBase):
             self._low = low
         if high > self._high:
             self._high = high
-        del waiting[:many]
+        del waiting[done]
         return True
 
     def _add_odd(self, amount: float) -> None:
@@ -154,12 +156,23 @@ class _Distribution(MetricWrapperBase):
             # before it is folded: what comes while it is announces itself again
             self.wire_idle = True
             self._fold()
-            calls, gain, low, high, last, keys = self._calls, self._gain, self._low, self._high, self._last, self._keys
+            fresh: dict[int, int] = {}
+            calls = self._calls
+            gain = self._gain
+            low = self._low
+            high = self._high
+            last = self._last
+            keys = self._keys
             self._gain = 0.0
             self._calls = 0
-            self._low, self._high = INF, -INF
-            self._keys = {}
-        return (self._taken(Delta(self.wire_start, calls, gain, low, high, last, now_ms, keys)),) if calls else ()
+            self._low = INF
+            self._high = -INF
+            self._keys = fresh
+        return (
+            (self._taken(Delta(self.wire_start // 1_000_000, calls, gain, low, high, last, now_ms, keys)),)
+            if calls
+            else ()
+        )
 
     def wire_calls(self) -> int:
         """Calls since it was last asked."""

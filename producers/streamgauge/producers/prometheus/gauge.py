@@ -12,11 +12,12 @@ from prometheus_client.registry import REGISTRY, CollectorRegistry
 from prometheus_client.samples import Sample
 from prometheus_client.utils import INF
 
-from streamgauge.producers.aggregate import Delta, Taken
+from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.prometheus.context_managers import InprogressTracker, Timer
 from streamgauge.producers.prometheus.exact import exact
 from streamgauge.producers.prometheus.values import Value
 from streamgauge.producers.prometheus.wrapper import ONE, MetricWrapperBase
+from streamgauge.schemas.batches import Delta
 
 if TYPE_CHECKING:
     from streamgauge.producers.producer import Producer
@@ -182,7 +183,11 @@ class Gauge(MetricWrapperBase):
     @exact
     def wire_gained(self, now_ms: int) -> Iterable[Taken]:
         """What it was set to since it was last asked; of a function its value now."""
-        calls, gain, low, high, last = self._calls, self._gain, self._low, self._high, self._now
+        calls = self._calls
+        gain = self._gain
+        low = self._low
+        high = self._high
+        last = self._now
         self._gain = 0.0
         self._calls = 0
         self._low = INF
@@ -196,7 +201,11 @@ class Gauge(MetricWrapperBase):
                 self._refuse("not_finite")
                 return ()
             calls = 1
-        return (self._taken(Delta(self.wire_start, calls, gain, low, high, float(last), now_ms)),) if calls else ()
+        return (
+            (self._taken(Delta(self.wire_start // 1_000_000, calls, gain, low, high, float(last), now_ms)),)
+            if calls
+            else ()
+        )
 
     def wire_calls(self) -> int:
         """Calls since it was last asked."""

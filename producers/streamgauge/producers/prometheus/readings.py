@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
-from streamgauge.producers.aggregate import Delta
+from streamgauge.schemas.batches import Delta
 from streamgauge.schemas.histogram import Buckets, bucket_of
 
 Labels = tuple[tuple[str, str], ...]

@@ -75,7 +75,7 @@ class RegistryBridge:
             head = wire_head(gain.name, gain.kind, names, gain.unit)
             source = source_of(gain.name, head, self._producer)
             now_ns = source.aggregate.clock.wall_ns()
-            window_ms = source.aggregate.window(now_ns)[0] // 1_000_000
+            window_ms = source.aggregate.window() // 1_000_000
             delta = replace(
                 gain.delta, window_ms=window_ms, last_ms=0 if gain.kind == "counter" else now_ns // 1_000_000
             )

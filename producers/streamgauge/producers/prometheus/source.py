@@ -33,7 +33,7 @@ class Instrument(Protocol):
     """False from its announcement until it is taken."""
     wire_source: Source | None
     wire_start: int
-    """Window in which it was announced (ms)."""
+    """Start of the window in which it was announced (ns)."""
 
     def wire_gained(self, now_ms: int) -> Iterable[Taken]:
         """What it gained since it was last asked, as of now; it is idle afterwards."""
@@ -48,6 +48,10 @@ class Instrument(Protocol):
         ...
 
 
+def _no_series(family: Family[Series], labels: tuple[str, ...]) -> Series:
+    raise NotImplementedError("instruments keep their own numbers")
+
+
 class Source(Family[Series]):
     """All instruments of one name and type that send through one producer.
 
@@ -55,11 +59,9 @@ class Source(Family[Series]):
     """
 
     def __init__(self, aggregate: Aggregate, declared: str, head: MetricHead, budget: int, reason: str = "") -> None:
-        super().__init__(aggregate, head, Series, budget)
+        super().__init__(aggregate, head, _no_series, budget, reason)
         self.declared = declared
         self.stale = False
-        self._reason = reason
-        self._limit = budget
         self._known: set[tuple[str, ...]] = set()
         self._announced: deque[Instrument] = deque()
         self._sampled: dict[int, tuple[ReferenceType[Instrument], int]] = {}
@@ -78,7 +80,7 @@ class Source(Family[Series]):
         """Label values as they travel: the overflow series' beyond the budget."""
         labels = tuple(map(unicode, labels))
         if labels not in self._known:
-            if len(self._known) >= self._limit:
+            if len(self._known) >= self._budget:
                 self._warn_of_overflow()
                 return (OVERFLOW,) * len(labels)
             self._known.add(labels)
@@ -91,19 +93,22 @@ class Source(Family[Series]):
                 "metric %s has more than %d series: further ones are sent as its overflow series (/metrics shows all). "
                 "Remove series that are no longer needed, or name fewer label values",
                 self.head.name,
-                self._limit,
+                self._budget,
             )
 
-    def retire(self, labels: tuple[str, ...]) -> None:
+    def release(self, labels: tuple[str, ...]) -> None:
         """A series was removed: it makes room for another one."""
         self._known.discard(tuple(map(unicode, labels)))
 
+    def retire(self) -> None:
+        """Nothing: what /metrics shows is in use."""
+
     def announce(self, one: Instrument) -> None:
         """It gained something, and wants to be taken."""
-        if reason := self._reason or self.aggregate.closed:
+        if reason := self.reason or self.aggregate.closed:
             self._drop(one, reason)
             return
-        one.wire_start = self.aggregate.window(self.aggregate.clock.wall_ns())[0] // 1_000_000
+        one.wire_start = self.aggregate.window()
         append = self._announced.append
         # no thread switch, and so no fork, between these two
         one.wire_idle = False
@@ -122,21 +127,24 @@ class Source(Family[Series]):
 
     def sample(self, one: Instrument) -> None:
         """Take it once in every window from now on, whether it gained something or not."""
-        if not self._reason:
+        if not self.reason:
             self._sampled[id(one)] = ref(one), -1
             self.aggregate.on_record()
 
     def add(self, taken: Iterable[Taken]) -> None:
         """Points that somebody else has summed up."""
-        if reason := self._reason or self.aggregate.closed:
+        if reason := self.reason or self.aggregate.closed:
             self.refuse(reason, sum(one.delta.count for one in taken))
             return
         self._ready.extend(taken)
         self.aggregate.on_record()
 
-    def take(self) -> Iterator[Taken]:
-        """Everything since the last take. Label values that are too long to travel are counted as dropped."""
-        for taken in self._everything():
+    def take(self, but_of: int | None = None) -> Iterator[Taken]:
+        """Everything since the last take; not what began in the window that starts at `but_of`.
+
+        Label values that are too long to travel are counted as dropped.
+        """
+        for taken in self._everything(but_of):
             if any(len(value) > MAX_LABEL_CHARS for value in taken.labels):
                 self.refuse("too_long", taken.delta.count)
                 continue
@@ -144,26 +152,31 @@ class Source(Family[Series]):
                 self.overflowed += taken.delta.count
             yield taken
 
-    def _everything(self) -> Iterator[Taken]:
-        now_ns = self.aggregate.clock.wall_ns()
-        now_ms = now_ns // 1_000_000
-        window_ms = self.aggregate.window(now_ns)[0] // 1_000_000
+    def _everything(self, but_of: int | None) -> Iterator[Taken]:
+        now_ms = self.aggregate.clock.wall_ns() // 1_000_000
         while self._ready:
             yield self._ready.popleft()
-        for key, (known, sampled_ms) in list(self._sampled.items()):
-            one = known()
-            if one is None or one.wire_source is not self:
-                self._sampled.pop(key, None)
-            elif sampled_ms != window_ms:
-                self._sampled[key] = known, window_ms
-                one.wire_start = window_ms
-                yield from self._gained(one, now_ms)
+        if but_of is None:
+            yield from self._samples(now_ms)
         for _ in range(len(self._announced)):
             # it stays in the queue until its numbers are out, so that a fork in between finds it there
             one = self._announced[0]
-            if one.wire_source is self:
+            if one.wire_start == but_of:
+                self._announced.append(one)
+            elif one.wire_source is self:
                 yield from self._gained(one, now_ms)
             self._announced.popleft()
+
+    def _samples(self, now_ms: int) -> Iterator[Taken]:
+        window = self.aggregate.window()
+        for key, (known, sampled) in list(self._sampled.items()):
+            one = known()
+            if one is None or one.wire_source is not self:
+                self._sampled.pop(key, None)
+            elif sampled != window:
+                self._sampled[key] = known, window
+                one.wire_start = window
+                yield from self._gained(one, now_ms)
 
     def _gained(self, one: Instrument, now_ms: int) -> Iterable[Taken]:
         try:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from prometheus_client.registry import REGISTRY, CollectorRegistry
 from prometheus_client.samples import Sample
 
-from streamgauge.producers.aggregate import Delta, Taken
+from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.prometheus.names import wire_head
 from streamgauge.producers.prometheus.wrapper import MetricWrapperBase
-from streamgauge.schemas.batches import MetricHead
+from streamgauge.schemas.batches import Delta, MetricHead
 
 if TYPE_CHECKING:
     from streamgauge.producers.producer import Producer
@@ -50,7 +50,7 @@ class Info(MetricWrapperBase):
         pairs = self._pairs
         head = wire_head(f"{self._name}_info", "gauge", (*self._labelnames, *pairs))
         values = (*self._wire, *(str(value) for value in pairs.values()))
-        return (Taken(head, values, Delta(self.wire_start, 1, 1.0, 1.0, 1.0, 1.0, now_ms)),)
+        return (Taken(head, values, Delta(self.wire_start // 1_000_000, 1, 1.0, 1.0, 1.0, 1.0, now_ms)),)
 
     def wire_calls(self) -> int:
         """Nothing is kept for it."""
@@ -116,7 +116,7 @@ class Enum(MetricWrapperBase):
         found: list[Taken] = []
         for number, state in enumerate(self._states):
             value = 1.0 if number == self._place else 0.0
-            delta = Delta(self.wire_start, 1, value, value, value, value, now_ms)
+            delta = Delta(self.wire_start // 1_000_000, 1, value, value, value, value, now_ms)
             found.append(Taken(self._wire_head, (*self._wire, str(state)), delta))
         return found
 

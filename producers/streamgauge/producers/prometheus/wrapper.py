@@ -16,11 +16,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 from prometheus_client.samples import Sample
 
-from streamgauge.producers.aggregate import Delta, Taken
+from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.prometheus.names import wire_head
 from streamgauge.producers.prometheus.source import Source, source_of
 from streamgauge.producers.prometheus.validation import validate_labelnames, validate_metric_name
-from streamgauge.schemas.batches import MetricHead
+from streamgauge.schemas.batches import Delta, MetricHead
 from streamgauge.schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class MetricWrapperBase(Collector):
 
     def _retire(self, child: MetricWrapperBase | None) -> None:
         if child is not None and child.wire_source is not None:
-            child.wire_source.retire(child._labelvalues)
+            child.wire_source.release(child._labelvalues)
 
     # what travels
 
