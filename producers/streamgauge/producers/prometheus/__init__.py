@@ -9,13 +9,15 @@ shows. What only formats, parses or serves is prometheus_client's own, hence the
 # prometheus_client has types for a part of its own; what it has is handed on as it is
 # pyright: reportUnknownVariableType=false
 
-from importlib.util import find_spec
+from importlib import import_module
 
-if find_spec("prometheus_client") is None:
+try:
+    import_module("prometheus_client")
+except ModuleNotFoundError as error:
     raise ImportError(
         "streamgauge.producers.prometheus shows /metrics with prometheus_client, which is not installed: "
         "pip install 'streamgauge[prometheus]'. Metrics without /metrics need nothing more: see streamgauge.producers."
-    )
+    ) from error
 
 from streamgauge.producers.prometheus import (
     exposition,

@@ -82,8 +82,10 @@ class Counter(MetricWrapperBase):
             )
         if self._whole:
             self._fold_ones()
-        self._total += amount
-        if math.isfinite(number := float(amount)):
+        # raises what prometheus_client raises for what is no number
+        number = float(self._total * 0.0 + amount) if math.isfinite(self._total) else float(amount)
+        self._total += number
+        if math.isfinite(number):
             self._gain += number
             self._calls += 1
         else:

@@ -141,11 +141,12 @@ class Gauge(MetricWrapperBase):
     def _set_unusual(self, value: Any) -> None:
         """A number of another kind travels as a float; what no sum can hold is shown and does not travel."""
         self._raise_if_not_observable()
-        self._now = value
-        if not math.isfinite(number := float(value)):
+        number = self._now = float(value)
+        if not math.isfinite(number):
             self._refuse("not_finite")
             return
-        self._low, self._high = min(self._low, number), max(self._high, number)
+        self._low = min(self._low, number)
+        self._high = max(self._high, number)
         self._gain += number
         self._calls += 1
         if self.wire_idle:
@@ -193,7 +194,7 @@ class Gauge(MetricWrapperBase):
         self._low = INF
         self._high = -INF
         self.wire_idle = True
-        if not -LARGEST <= last <= LARGEST:  # shown, but no sum could hold it
+        if not -LARGEST <= last <= LARGEST:  # shown only
             last = high
         if self._function is not None and now_ms:
             last = low = high = gain = float(self._function())
@@ -202,9 +203,7 @@ class Gauge(MetricWrapperBase):
                 return ()
             calls = 1
         return (
-            (self._taken(Delta(self.wire_start // 1_000_000, calls, gain, low, high, float(last), now_ms)),)
-            if calls
-            else ()
+            (self._taken(Delta(self.wire_start // 1_000_000, calls, gain, low, high, last, now_ms)),) if calls else ()
         )
 
     def wire_calls(self) -> int:
