@@ -48,7 +48,7 @@ class Counter(MetricWrapperBase):
             if amount is ONE and exemplar is None and self._whole:
                 self._ones += 1
             elif (amount.__class__ is float or amount.__class__ is int) and 0 <= amount <= LARGEST:
-                if self._whole and (amount % 1 or self._total > WHOLE):
+                if self._whole and (amount % 1 or self._total + amount > WHOLE):
                     self._fold_ones()
                 self._total += amount
                 self._gain += amount
