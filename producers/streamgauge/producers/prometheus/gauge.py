@@ -79,11 +79,12 @@ class Gauge(MetricWrapperBase):
             self._set_unusual(value)
             return
         try:
-            if value < self._low:
-                self._low = value
+            low = self._low
         except AttributeError:
             self._raise_if_not_observable()
             raise
+        if value < low:
+            self._low = value
         if value > self._high:
             self._high = value
         self._now = value
