@@ -91,13 +91,26 @@ class Readings:
     is only remembered, because it may count since long before this process.
     """
 
+    unreadable: list[str] = field(default_factory=list[str])
+    """Families of the last reading that hold something else than samples can."""
     _values: dict[Key, float] = field(default_factory=dict[Key, float])
     _distributions: dict[Key, Distribution] = field(default_factory=dict[Key, Distribution])
     _begun: bool = False
 
     def read(self, families: Iterable[Metric]) -> list[Gain]:
         """What the families gained since the last reading. Gauges say what they are now."""
-        found = [gain for family in families for gain in self._family(family)]
+        found: list[Gain] = []
+        self.unreadable = []
+        for family in families:
+            try:
+                found.extend(self._family(family))
+            except (
+                TypeError,
+                ValueError,
+                KeyError,
+                AttributeError,
+            ):  # a collector's own mistake must not cost the others
+                self.unreadable.append(family.name)
         self._begun = True
         return found
 
@@ -121,13 +134,13 @@ class Readings:
                 yield Gain(sample.name, "gauge", family.unit, labels, Delta(0, 1, value, value, value, value))
 
     def _counter(
-        self, name: str, unit: str, labels: Labels, value: float, dated: bool, *, falls: bool = False
+        self, name: str, unit: str, labels: Labels, value: float, dated: bool, *, anew: bool | None = None
     ) -> Iterator[Gain]:
         known = self._values.get((name, labels))
         self._values[name, labels] = value
         if known is None:
             known = 0.0 if dated or self._begun else value
-        gained = value - known if value >= known or falls else value
+        gained = value if (value < known if anew is None else anew) else value - known
         if gained:
             yield Gain(name, "counter", unit, labels, Delta(0, 1, gained))
 
@@ -143,12 +156,10 @@ class Readings:
                 ),
                 0.0,
             )
-            began_anew = count.value < self._values.get((count.name, labels), count.value)
+            anew = count.value < self._values.get((count.name, labels), count.value)
             yield from self._counter(count.name, "", labels, count.value, labels in since)
             if math.isfinite(total):
-                yield from self._counter(
-                    f"{family.name}_sum", family.unit, labels, total, labels in since, falls=not began_anew
-                )
+                yield from self._counter(f"{family.name}_sum", family.unit, labels, total, labels in since, anew=anew)
 
     def _histograms(self, family: Metric, since: set[Labels]) -> Iterator[Gain]:
         series: dict[Labels, list[Sample]] = {}

@@ -62,6 +62,8 @@ class RegistryBridge:
                 families = [one for one in self._registry.collect() if not isinstance(one, OwnMetric)]
                 gains = self._readings.read(families)
                 self._send(gains)
+                if self._readings.unreadable:
+                    log.error("cannot read what collectors show as %s", ", ".join(self._readings.unreadable))
             except SettingsError:
                 raise
             except Exception:  # a collector of the application's must not end the thread
