@@ -106,24 +106,29 @@ class InprogressTracker(_Decorating):
         self._gauge.dec()
 
 
-class Timer(_Decorating):
-    """Calls a metric's method with the seconds that a block or a call took, also when it raises.
+class BlockTimer(_Decorating):
+    """Calls `record` with the seconds that a block or a call took, also when it raises.
 
-    `duration` holds them afterwards; `labels(...)` inside the block chooses the series.
+    `duration` holds them afterwards; `labels(...)` inside the block chooses the series. It is made for every block, hence
+    without a constructor: whoever makes one sets `record`.
     """
 
-    __slots__ = ("_callback_name", "_metric", "_start", "duration")
+    __slots__ = ("_duration", "_start", "record")
+    record: Callable[[float], None]
 
-    def __init__(self, metric: Any, callback_name: str) -> None:
-        self._metric = metric
-        self._callback_name = callback_name
-        self.duration: float | None = None
+    @property
+    def duration(self) -> float | None:
+        """Seconds that the block took; None until it ended."""
+        seconds: float | None = getattr(self, "_duration", None)
+        return seconds
 
-    def _block(self) -> Timer:
+    def _block(self) -> BlockTimer:
         # one of its own for every call: calls overlap
-        return self.__class__(self._metric, self._callback_name)
+        timer = BlockTimer()
+        timer.record = self.record
+        return timer
 
-    def __enter__(self) -> Timer:
+    def __enter__(self) -> BlockTimer:
         self._start = default_timer()
         return self
 
@@ -131,9 +136,19 @@ class Timer(_Decorating):
         self, typ: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         duration = default_timer() - self._start
-        self.duration = duration if duration > 0 else 0
-        getattr(self._metric, self._callback_name)(self.duration)
+        self._duration = duration
+        self.record(duration)
 
     def labels(self, *args: object, **kw: object) -> None:
         """Record in the series of these label values."""
-        self._metric = self._metric.labels(*args, **kw)
+        method: Any = self.record
+        self.record = getattr(method.__self__.labels(*args, **kw), method.__name__)
+
+
+class Timer(BlockTimer):
+    """The same with prometheus_client's constructor."""
+
+    __slots__ = ()
+
+    def __init__(self, metric: Any, callback_name: str) -> None:
+        self.record = getattr(metric, callback_name)

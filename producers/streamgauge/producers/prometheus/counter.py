@@ -19,6 +19,7 @@ from streamgauge.producers.prometheus.wrapper import ONE, MetricWrapperBase, sho
 from streamgauge.schemas.batches import Delta
 
 LARGEST = sys.float_info.max
+NO_BUCKETS: dict[int, int] = {}
 WHOLE = 2.0**52
 """Sums of whole numbers are the same in any order up to here."""
 
@@ -47,7 +48,9 @@ class Counter(MetricWrapperBase):
         try:
             if amount is ONE and exemplar is None and self._whole:
                 self._ones += 1
-            elif (amount.__class__ is float or amount.__class__ is int) and 0 <= amount <= LARGEST:
+            elif (amount.__class__ is float and 0.0 <= amount <= LARGEST) or (
+                amount.__class__ is int and 0 <= amount <= LARGEST
+            ):
                 if self._whole and (amount % 1 or self._total + amount > WHOLE):
                     self._fold_ones()
                 self._total += amount
@@ -136,7 +139,10 @@ class Counter(MetricWrapperBase):
         self._gain = 0.0
         self._calls = 0
         self.wire_idle = True
-        return (self._taken(Delta(self.wire_start // 1_000_000, calls, gain)),) if calls else ()
+        if not calls:
+            return ()
+        # with every field, for a missing one costs a call
+        return (self._taken(Delta(self.wire_start // 1_000_000, calls, gain, 0.0, 0.0, 0.0, 0, NO_BUCKETS)),)
 
     def wire_calls(self) -> int:
         """Calls since it was last asked."""

@@ -15,7 +15,7 @@ from prometheus_client.registry import REGISTRY, CollectorRegistry
 from prometheus_client.samples import Exemplar, Sample
 
 from streamgauge.producers.aggregate import Taken
-from streamgauge.producers.prometheus.context_managers import Timer
+from streamgauge.producers.prometheus.context_managers import BlockTimer
 from streamgauge.producers.prometheus.exact import GUARD, exact
 from streamgauge.producers.prometheus.folding import count_below, count_keys
 from streamgauge.producers.prometheus.validation import validate_exemplar
@@ -128,6 +128,10 @@ class _Distribution(MetricWrapperBase):
     def _show_odd(self, amount: float) -> None:
         raise NotImplementedError
 
+    def observe(self, amount: float) -> None:
+        """Count one observation of `amount`."""
+        raise NotImplementedError
+
     def _observe_unusual(self, amount: Any) -> float:
         """Observe a number of another kind, or what is no number: then it raises what prometheus_client raises."""
         self._raise_if_not_observable()
@@ -140,9 +144,11 @@ class _Distribution(MetricWrapperBase):
             self._add_odd(number)
         return number
 
-    def time(self) -> Timer:
+    def time(self) -> BlockTimer:
         """Observe the seconds that a block or every call of a function takes."""
-        return Timer(self, "observe")
+        timer = BlockTimer()
+        timer.record = self.observe
+        return timer
 
     @property
     def _shown_sum(self) -> float:
@@ -243,6 +249,7 @@ class Histogram(_Distribution):
     __module__ = "streamgauge.producers.prometheus.metrics"
     _type = "histogram"
     _reserved_labelnames = ("le",)
+    _upper_bounds: list[float]
     DEFAULT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, INF)
 
     def __init__(
@@ -264,6 +271,10 @@ class Histogram(_Distribution):
             name, documentation, labelnames, namespace, subsystem, unit, registry, _labelvalues, producer=producer
         )
         self._kwargs["buckets"] = buckets
+
+    def _shares(self, parent: MetricWrapperBase) -> None:
+        super()._shares(parent)
+        self._upper_bounds = cast("Histogram", parent)._upper_bounds
 
     def _prepare_buckets(self, source_buckets: Sequence[float | str]) -> None:
         bounds = [float(bound) for bound in source_buckets]

@@ -13,7 +13,7 @@ from prometheus_client.samples import Sample
 from prometheus_client.utils import INF
 
 from streamgauge.producers.aggregate import Taken
-from streamgauge.producers.prometheus.context_managers import InprogressTracker, Timer
+from streamgauge.producers.prometheus.context_managers import BlockTimer, InprogressTracker
 from streamgauge.producers.prometheus.exact import exact
 from streamgauge.producers.prometheus.values import Value
 from streamgauge.producers.prometheus.wrapper import ONE, MetricWrapperBase
@@ -162,9 +162,11 @@ class Gauge(MetricWrapperBase):
         self._raise_if_not_observable()
         return InprogressTracker(self)
 
-    def time(self) -> Timer:
+    def time(self) -> BlockTimer:
         """Set it to the seconds that a block or a function's last call took."""
-        return Timer(self, "set")
+        timer = BlockTimer()
+        timer.record = self.set
+        return timer
 
     def set_function(self, f: Callable[[], float]) -> None:
         """Ask `f` for the value: at every scrape, and once a window for what travels. The other methods show no effect."""

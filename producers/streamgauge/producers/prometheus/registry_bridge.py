@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from prometheus_client.registry import REGISTRY, Collector
 
 from streamgauge.producers import default
-from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.prometheus.names import wire_head
 from streamgauge.producers.prometheus.readings import Gain, Readings
 from streamgauge.producers.prometheus.source import source_of
@@ -78,10 +77,11 @@ class RegistryBridge:
             source = source_of(gain.name, head, self._producer)
             now_ns = source.aggregate.clock.wall_ns()
             window_ms = source.aggregate.window() // 1_000_000
+            labels = tuple(value for _, value in gain.labels)
             delta = replace(
                 gain.delta, window_ms=window_ms, last_ms=0 if gain.kind == "counter" else now_ns // 1_000_000
             )
-            source.add([Taken(head, source.admit(tuple(value for _, value in gain.labels)), delta)])
+            source.add(head, labels, delta)
 
     def start(self) -> RegistryBridge:
         """Read now, and from now on until `close()` or the end of the process."""

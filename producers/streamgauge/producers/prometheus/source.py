@@ -18,7 +18,7 @@ from streamgauge.producers.aggregate import MAX_LABEL_CHARS, OVERFLOW, Aggregate
 from streamgauge.producers.metrics import head_problems
 from streamgauge.producers.prometheus.exact import GUARD
 from streamgauge.producers.text import unicode
-from streamgauge.schemas.batches import MetricHead
+from streamgauge.schemas.batches import Delta, MetricHead
 
 if TYPE_CHECKING:
     from streamgauge.producers.producer import Producer
@@ -66,6 +66,7 @@ class Source(Family[Series]):
         self._announced: deque[Instrument] = deque()
         self._sampled: dict[int, tuple[ReferenceType[Instrument], int]] = {}
         self._warned = False
+        self._overflow_labels = (OVERFLOW,) * len(head.labels)
         self._ready: deque[Taken] = deque()
 
     def unbind(self) -> None:
@@ -76,13 +77,16 @@ class Source(Family[Series]):
             if one.wire_source is self:
                 self._ready.extend(one.wire_gained(now_ms))
 
-    def admit(self, labels: tuple[str, ...]) -> tuple[str, ...]:
-        """Label values as they travel: the overflow series' beyond the budget."""
-        labels = tuple(map(unicode, labels))
+    def admit(self, labels: tuple[str, ...]) -> tuple[str, ...] | None:
+        """Label values as they travel: the overflow series' beyond the budget; None if one is too long."""
+        if not all(map(str.isascii, labels)):
+            labels = tuple(map(unicode, labels))
+        if any(len(value) > MAX_LABEL_CHARS for value in labels):
+            return None
         if labels not in self._known:
             if len(self._known) >= self._budget:
                 self._warn_of_overflow()
-                return (OVERFLOW,) * len(labels)
+                return self._overflow_labels
             self._known.add(labels)
         return labels
 
@@ -131,43 +135,38 @@ class Source(Family[Series]):
             self._sampled[id(one)] = ref(one), -1
             self.aggregate.on_record()
 
-    def add(self, taken: Iterable[Taken]) -> None:
-        """Points that somebody else has summed up."""
-        if reason := self.reason or self.aggregate.closed:
-            self.refuse(reason, sum(one.delta.count for one in taken))
+    def add(self, head: MetricHead, labels: tuple[str, ...], delta: Delta) -> None:
+        """What one series gained, as somebody else has summed it up."""
+        reason = self.reason or self.aggregate.closed
+        wire = None if reason else self.admit(labels)
+        if wire is None:
+            self.refuse(reason or "too_long", delta.count)
             return
-        self._ready.extend(taken)
+        self._ready.append(Taken(head, wire, delta))
         self.aggregate.on_record()
 
     def take(self, but_of: int | None = None) -> Iterator[Taken]:
-        """Everything since the last take; not what began in the window that starts at `but_of`.
-
-        Label values that are too long to travel are counted as dropped.
-        """
-        for taken in self._everything(but_of):
-            if any(len(value) > MAX_LABEL_CHARS for value in taken.labels):
-                self.refuse("too_long", taken.delta.count)
-                continue
-            if OVERFLOW in taken.labels:
-                self.overflowed += taken.delta.count
-            yield taken
-
-    def _everything(self, but_of: int | None) -> Iterator[Taken]:
+        """Everything since the last take; not what began in the window that starts at `but_of`."""
         now_ms = self.aggregate.clock.wall_ns() // 1_000_000
+        found: list[Taken] = []
         while self._ready:
-            yield self._ready.popleft()
-        if but_of is None:
-            yield from self._samples(now_ms)
-        for _ in range(len(self._announced)):
+            found.append(self._ready.popleft())
+        if but_of is None and self._sampled:
+            self._sample_all(now_ms, found)
+        announced = self._announced
+        for _ in range(len(announced)):
             # it stays in the queue until its numbers are out, so that a fork in between finds it there
-            one = self._announced[0]
+            one = announced[0]
             if one.wire_start == but_of:
-                self._announced.append(one)
+                announced.append(one)
             elif one.wire_source is self:
-                yield from self._gained(one, now_ms)
-            self._announced.popleft()
+                self._gained(one, now_ms, found)
+            announced.popleft()
+        if self._warned:
+            self.overflowed += sum([one.delta.count for one in found if one.labels is self._overflow_labels])
+        return iter(found)
 
-    def _samples(self, now_ms: int) -> Iterator[Taken]:
+    def _sample_all(self, now_ms: int, found: list[Taken]) -> None:
         window = self.aggregate.window()
         for key, (known, sampled) in list(self._sampled.items()):
             one = known()
@@ -176,14 +175,13 @@ class Source(Family[Series]):
             elif sampled != window:
                 self._sampled[key] = known, window
                 one.wire_start = window
-                yield from self._gained(one, now_ms)
+                self._gained(one, now_ms, found)
 
-    def _gained(self, one: Instrument, now_ms: int) -> Iterable[Taken]:
+    def _gained(self, one: Instrument, now_ms: int, found: list[Taken]) -> None:
         try:
-            return list(one.wire_gained(now_ms))
+            found += one.wire_gained(now_ms)
         except Exception:  # a callback of the application's must not stop the flusher
             self.refuse("callback_failed")
-            return ()
 
     def points(self) -> int:
         """Points that were not taken yet."""
@@ -225,6 +223,11 @@ def source_of(declared: str, head: MetricHead, producer: Producer | None) -> Sou
         found.stale = False
         default.tell(found)
     return found
+
+
+def refusing(declared: str, head: MetricHead, producer: Producer | None, reason: str) -> Source:
+    """A source that counts everything as dropped for `reason`."""
+    return _refusing(producer or default.get_default(), declared, head, reason)
 
 
 def _refusing(sender: Producer, declared: str, head: MetricHead, reason: str) -> Source:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from prometheus_client.registry import REGISTRY, CollectorRegistry
 from prometheus_client.samples import Sample
 
-from streamgauge.producers.aggregate import Taken
+from streamgauge.producers.aggregate import MAX_LABEL_CHARS, Taken
 from streamgauge.producers.prometheus.names import wire_head
 from streamgauge.producers.prometheus.wrapper import MetricWrapperBase
+from streamgauge.producers.text import unicode
 from streamgauge.schemas.batches import Delta, MetricHead
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Info(MetricWrapperBase):
             return ()
         pairs = self._pairs
         head = wire_head(f"{self._name}_info", "gauge", (*self._labelnames, *pairs))
-        values = (*self._wire, *(str(value) for value in pairs.values()))
+        values = (*self._wire, *(unicode(str(value))[:MAX_LABEL_CHARS] for value in pairs.values()))
         return (Taken(head, values, Delta(self.wire_start // 1_000_000, 1, 1.0, 1.0, 1.0, 1.0, now_ms)),)
 
     def wire_calls(self) -> int:
@@ -117,7 +118,7 @@ class Enum(MetricWrapperBase):
         for number, state in enumerate(self._states):
             value = 1.0 if number == self._place else 0.0
             delta = Delta(self.wire_start // 1_000_000, 1, value, value, value, value, now_ms)
-            found.append(Taken(self._wire_head, (*self._wire, str(state)), delta))
+            found.append(Taken(self._wire_head, (*self._wire, unicode(str(state))), delta))
         return found
 
     def wire_calls(self) -> int:

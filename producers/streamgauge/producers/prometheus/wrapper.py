@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
@@ -18,7 +18,7 @@ from prometheus_client.samples import Sample
 
 from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.prometheus.names import wire_head
-from streamgauge.producers.prometheus.source import Source, source_of
+from streamgauge.producers.prometheus.source import Source, refusing, source_of
 from streamgauge.producers.prometheus.validation import validate_labelnames, validate_metric_name
 from streamgauge.schemas.batches import Delta, MetricHead
 from streamgauge.schemas.errors import SettingsError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T", bound="MetricWrapperBase")
+_new = cast("Callable[[type[Taken], tuple[Any, ...]], Taken]", tuple.__new__)
 ONE = 1
 """Small integers are the same object everywhere, so that `is` finds the usual amount."""
 
@@ -210,7 +211,13 @@ class MetricWrapperBase(Collector):
         )
         # not an argument: classes of an application's own have constructors of their own
         child._producer = self._producer
+        child._shares(self)
         return child
+
+    def _shares(self, parent: MetricWrapperBase) -> None:
+        """Keep the parent's objects instead of equal ones."""
+        self._kwargs = parent._kwargs
+        self._name = parent._name
 
     def _warn_in_multiprocess_mode(self) -> None:
         if "prometheus_multiproc_dir" in os.environ or "PROMETHEUS_MULTIPROC_DIR" in os.environ:
@@ -269,8 +276,12 @@ class MetricWrapperBase(Collector):
         if source is None or (source.stale and self._producer is None):
             head = self._head()
             source = source_of(self._name, head, self._producer)
-            self._wire_head = head
-            self._wire = source.admit(self._labelvalues)
+            wire = source.admit(self._labelvalues)
+            if wire is None:
+                wire, source = (), refusing(self._name, head, self._producer, "too_long")
+            # the same objects for all children: they are many
+            self._wire_head = source.head if head == source.head else head
+            self._wire = self._labelvalues if wire == self._labelvalues else wire
             self.wire_source = source
         return source
 
@@ -303,7 +314,8 @@ class MetricWrapperBase(Collector):
             log.exception("metric %s: a call is not counted", self._name)
 
     def _taken(self, delta: Delta) -> Taken:
-        return Taken(self._wire_head, self._wire, delta)
+        # what Taken(...) does, without the call of Python that it is
+        return _new(Taken, (self._wire_head, self._wire, delta))
 
     def wire_gained(self, now_ms: int) -> Iterable[Taken]:
         """What this label set gained since it was last asked; it is idle afterwards."""
