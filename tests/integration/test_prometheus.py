@@ -1,5 +1,8 @@
 """A prometheus_client program with its import changed: scrapers see what they saw, and what it counts is in the topic."""
 
+# prometheus_client has types for a part of its own
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import asyncio

@@ -1,22 +1,26 @@
 """The same random program through prometheus_client and through ours: the same text, and what travels adds up."""
 
+# prometheus_client has types for a part of its own
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import prometheus_client
-import prometheus_client.openmetrics.exposition as openmetrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client.openmetrics import exposition
 
 import streamgauge.producers.prometheus as ours
 from streamgauge.producers.prometheus.folding import count_below, count_keys
 from streamgauge.producers.testing import captured_producer
 from streamgauge.schemas.histogram import histogram_of
 
+NUMBERS: Any = (int, float, np.integer)
 STATES = ["starting", "running", "stopped"]
 CREATED = re.compile(rb"^.*_created(\{.*\})? .*\n", re.MULTILINE)
 STAMPED = re.compile(rb"(# \{[^}]*\} \S+) [0-9.e+]+$", re.MULTILINE)
@@ -88,7 +92,7 @@ def call(metrics: dict[str, Any], step: Any, labels: Any) -> str:
 
 def texts(library: Any, registry: Any) -> list[bytes]:
     """Both formats, without times."""
-    found = [library.generate_latest(registry), openmetrics.generate_latest(registry)]
+    found: list[bytes] = [library.generate_latest(registry), cast("Any", exposition).generate_latest(registry)]
     return [STAMPED.sub(rb"\1", CREATED.sub(b"", text)) for text in found]
 
 
@@ -107,7 +111,7 @@ def test_any_program_shows_the_same_text_raises_the_same_errors_and_travels_whol
             assert texts(prometheus_client, registries[0]) == texts(ours, registries[1])
         else:
             assert call(same, step, labels) == call(theirs, step, labels), (step, labels)
-            if method == "observe" and labels is None and isinstance(amount := arguments[0], (int, float, np.integer)):
+            if method == "observe" and labels is None and isinstance(amount := arguments[0], NUMBERS):
                 expected.setdefault(name, []).append(float(amount))
     assert texts(prometheus_client, registries[0]) == texts(ours, registries[1])
     producer.flush()

@@ -1,10 +1,12 @@
 """Exact: instruments that take no lock lose nothing under threads, nor do those that must take one."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -39,7 +41,7 @@ def test_what_must_not_be_torn_apart_is_one_run_of_instructions(
     assert any(names >= stored for names in changed)
 
 
-def hammer(calls: list[Callable[[], object]], meanwhile: Callable[[], object]) -> None:
+def hammer(calls: Sequence[Callable[[], object]], meanwhile: Callable[[], object]) -> None:
     """Every call from many threads that are interrupted as often as can be, while another thread looks and takes."""
     done = threading.Event()
 

@@ -174,7 +174,7 @@ def test_a_collector_that_fails_costs_one_reading_and_is_logged(caplog: pytest.L
     registry.register(broken)
     bridge = RegistryBridge(registry, producer)
     calls.inc()
-    broken.families = (1 / 0 for _ in "x")
+    broken.families = (cast("Metric", 1 / 0) for _ in "x")
     with caplog.at_level(logging.ERROR):
         assert bridge.read() == 0
     broken.families = ()
