@@ -18,19 +18,23 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from streamgauge.producers import set_default
 from streamgauge.producers.prometheus import (
+    REGISTRY,
     CollectorRegistry,
     Counter,
     Histogram,
     make_asgi_app,
     make_wsgi_app,
+    registry_bridge,
     start_http_server,
 )
 from streamgauge.producers.prometheus.parser import text_string_to_metric_families
 from streamgauge.producers.testing import Captured, captured_producer
-from tests.support import prometheus_program
+from tests.support import documents, prometheus_program
 from tests.unit.producers.decoded import values
 
+GUIDE = documents.ROOT / "docs" / "how-to" / "migrate-from-prometheus.md"
 PROGRAM = Path(prometheus_program.__file__)
 TOPIC = "sg.local.metrics.v1"
 
@@ -100,6 +104,30 @@ def test_a_program_whose_import_is_changed_shows_the_same_and_what_it_counts_arr
     assert found["shop_orders_waiting",].last[1] == 7
     assert found["shop_build_info", "1.4.2", "main"].last[1] == 1
     assert (found["shop_state", "serving"].last[1], found["shop_state", "starting"].last[1]) == (1, 0)
+
+
+def test_the_steps_of_the_guide_run_as_they_are_written() -> None:
+    steps = documents.snippets(GUIDE, "python")
+    producer, transport, _ = captured_producer(environment="production")
+    names: dict[str, Any] = {}
+    set_default(producer)
+    try:
+        for step in steps:
+            exec(step.text.replace("start_http_server(8000)", "served = start_http_server(0, addr='127.0.0.1')"), names)
+        registry_bridge.close_all()
+        producer.flush()
+        sums = transport.sums()
+    finally:
+        set_default(None)
+        server, thread = names["served"]
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        for name in ("REQUESTS", "LATENCY", "BASKET", "WAITING"):
+            REGISTRY.unregister(names[name])
+    assert (sums["checkout_requests"], sums["checkout_basket_euros"]) == (1.0, 42.5)
+    assert sums["checkout_latency_seconds"] >= 0.01
+    assert sums["process_resident_memory_bytes"] > 1_000_000
 
 
 @pytest.fixture

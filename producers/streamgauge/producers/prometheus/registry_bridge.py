@@ -142,6 +142,12 @@ class _Process:
 _process = _Process()
 
 
+def close_all() -> None:
+    """Close every bridge of this process: for tests."""
+    for bridge in list(_process.watched):
+        bridge.close()
+
+
 def send_registry(
     registry: Collector = REGISTRY, producer: Producer | None = None, interval: float = INTERVAL_S
 ) -> RegistryBridge:
@@ -149,4 +155,4 @@ def send_registry(
     return RegistryBridge(registry, producer, interval).start()
 
 
-__all__ = ["INTERVAL_S", "RegistryBridge", "send_registry"]
+__all__ = ["INTERVAL_S", "RegistryBridge", "close_all", "send_registry"]
