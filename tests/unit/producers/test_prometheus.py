@@ -2,59 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import importlib
-import inspect
-import logging
 import os
 import pickle
-import subprocess
-import sys
-from decimal import Decimal
-from typing import Any, cast
 
 import numpy as np
-import prometheus_client
 import pytest
 
-import streamgauge.producers.prometheus as ours
 from streamgauge.producers import Counter as NativeCounter
 from streamgauge.producers import Producer, get_default, set_default
 from streamgauge.producers.aggregate import OVERFLOW
 from streamgauge.producers.prometheus.core import CollectorRegistry, Counter, Enum, Gauge, Histogram, Info, Summary
 from streamgauge.producers.prometheus.distributions import MOST_WAITING
-from streamgauge.producers.prometheus.multiprocess import MultiProcessCollector
-from streamgauge.producers.prometheus.openmetrics import exposition as openmetrics
 from streamgauge.producers.testing import CapturedTransport, ManualClock, captured_producer
 from streamgauge.schemas.errors import DeclarationError
 from streamgauge.schemas.histogram import histogram_of
 from tests.unit.producers.decoded import metric_batches, values
 
 Kit = tuple[Producer, CapturedTransport, ManualClock]
-PATHS = [
-    "asgi",
-    "bridge.graphite",
-    "context_managers",
-    "core",
-    "decorator",
-    "exposition",
-    "gc_collector",
-    "metrics",
-    "metrics_core",
-    "mmap_dict",
-    "multiprocess",
-    "openmetrics.exposition",
-    "openmetrics.parser",
-    "parser",
-    "platform_collector",
-    "process_collector",
-    "registry",
-    "samples",
-    "utils",
-    "validation",
-    "values",
-]
 
 
 @pytest.fixture
@@ -65,27 +30,6 @@ def kit() -> Kit:
 @pytest.fixture
 def registry() -> CollectorRegistry:
     return CollectorRegistry()
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_every_public_name_is_where_prometheus_client_has_it(path: str) -> None:
-    theirs = importlib.import_module(f"prometheus_client.{path}")
-    same = importlib.import_module(f"streamgauge.producers.prometheus.{path}")
-    defined = [
-        name
-        for name, one in vars(theirs).items()
-        if not name.startswith("_") and getattr(one, "__module__", "") == theirs.__name__ and callable(one)
-    ]
-    assert [name for name in defined if not hasattr(same, name)] == []
-    assert [name for name in prometheus_client.__all__ if not hasattr(ours, name)] == []
-
-
-@pytest.mark.parametrize("name", ["Counter", "Gauge", "Histogram", "Summary", "Info", "Enum"])
-def test_instruments_take_prometheus_clients_arguments_and_are_not_its_own(name: str) -> None:
-    theirs, same = getattr(prometheus_client, name), getattr(ours, name)
-    expected = list(inspect.signature(theirs).parameters)
-    assert list(inspect.signature(same).parameters)[: len(expected)] == expected
-    assert not issubclass(same, theirs)
 
 
 def test_what_is_counted_is_shown_and_travels(kit: Kit, registry: CollectorRegistry) -> None:
@@ -219,32 +163,6 @@ def test_amounts_that_no_sum_can_hold_are_shown_and_do_not_travel(kit: Kit, regi
     assert registry.get_sample_value("size_count") == 3
 
 
-@pytest.mark.parametrize("amount", [np.float64(2), np.float32(2), np.int64(2), True])
-def test_numbers_of_other_libraries_travel_as_numbers(kit: Kit, registry: CollectorRegistry, amount: Any) -> None:
-    producer, transport, _ = kit
-    counter = Counter("a", "", registry=registry, producer=producer)
-    gauge = Gauge("b", "", registry=registry, producer=producer)
-    histogram = Histogram("c", "", registry=registry, producer=producer)
-    for call in (counter.inc, gauge.set, gauge.inc, gauge.dec, histogram.observe):
-        call(amount)
-    producer.flush()
-    assert transport.sums() == {"a": float(amount), "b": 4.0 * float(amount), "c": float(amount)}
-
-
-@pytest.mark.parametrize("amount", [None, "1", b"1", Decimal(1), object(), []])
-def test_what_is_no_number_raises_as_it_always_did_and_leaves_nothing_behind(kit: Kit, amount: Any) -> None:
-    producer, transport, _ = kit
-    for kind, call in (("Counter", "inc"), ("Gauge", "inc"), ("Summary", "observe"), ("Histogram", "observe")):
-        theirs = getattr(prometheus_client, kind)("metric", "", registry=None)
-        same = getattr(ours, kind)("metric", "", registry=None, producer=producer)
-        with pytest.raises(Exception) as expected:  # noqa: PT011  # whichever it is
-            getattr(theirs, call)(amount)
-        with pytest.raises(expected.type):
-            getattr(same, call)(amount)
-    producer.flush()
-    assert transport.sums() == {}
-
-
 def test_beyond_the_budget_everything_is_shown_and_the_overflow_series_is_sent(registry: CollectorRegistry) -> None:
     producer, transport, _ = captured_producer(series_budget=3)
     calls = Counter("calls", "", ["user"], registry=registry, producer=producer)
@@ -366,21 +284,6 @@ def test_a_forked_child_sends_its_own_and_shows_what_it_inherited(kit: Kit, regi
     assert transport.sums() == {"calls": 7.5, "size": 2.5}
 
 
-def test_exemplars_are_shown_in_openmetrics_and_checked(kit: Kit, registry: CollectorRegistry) -> None:
-    producer, transport, _ = kit
-    calls = Counter("calls", "", registry=registry, producer=producer)
-    size = Histogram("size", "", buckets=[1, 2], registry=registry, producer=producer)
-    calls.inc(exemplar={"trace_id": "abc"})
-    size.observe(1.5, {"trace_id": "def"})
-    text: str = cast("Any", openmetrics).generate_latest(registry).decode()
-    assert 'calls_total 1.0 # {trace_id="abc"} 1.0 ' in text
-    assert 'size_bucket{le="2.0"} 1.0 # {trace_id="def"} 1.5 ' in text
-    with pytest.raises(ValueError, match="exceeding the limit of 128"):
-        size.observe(1, {"trace_id": "x" * 128})
-    producer.flush()
-    assert transport.sums() == {"calls": 1.0, "size": 2.5}
-
-
 def test_reset_shows_zero_and_takes_nothing_back(kit: Kit, registry: CollectorRegistry) -> None:
     producer, transport, _ = kit
     calls = Counter("calls", "", registry=registry, producer=producer)
@@ -391,82 +294,6 @@ def test_reset_shows_zero_and_takes_nothing_back(kit: Kit, registry: CollectorRe
     calls.inc()
     producer.flush()
     assert (transport.sums(), registry.get_sample_value("calls_total")) == ({"calls": 5.0}, 1.0)
-
-
-async def test_decorators_count_and_time_what_coroutines_do_while_they_are_awaited(registry: CollectorRegistry) -> None:
-    producer, _, _ = captured_producer()
-    failures = Counter("failures", "", registry=registry, producer=producer)
-    running = Gauge("running", "", registry=registry, producer=producer)
-    seconds = Summary("seconds", "", registry=registry, producer=producer)
-    seen: list[float | None] = []
-
-    @seconds.time()
-    @running.track_inprogress()
-    @failures.count_exceptions(KeyError)
-    async def work(key: str) -> None:
-        """Work."""
-        await asyncio.sleep(0.01)
-        seen.append(registry.get_sample_value("running"))
-        raise KeyError(key)
-
-    for _ in range(2):
-        with pytest.raises(KeyError):
-            await work("a")
-    assert seen == [1.0, 1.0]
-    assert inspect.iscoroutinefunction(work)
-    assert (work.__name__, work.__doc__) == ("work", "Work.")
-    assert registry.get_sample_value("failures_total") == 2
-    assert (registry.get_sample_value("seconds_sum") or 0) >= 0.02
-
-
-def test_a_timer_says_how_long_it_took_and_may_choose_its_series_inside(registry: CollectorRegistry) -> None:
-    producer, _, _ = captured_producer()
-    seconds = Histogram("seconds", "", ["result"], registry=registry, producer=producer)
-    with seconds.time() as timer:
-        timer.labels("good")
-    assert timer.duration == registry.get_sample_value("seconds_sum", {"result": "good"})
-    with pytest.raises(ValueError, match="missing label values"), seconds.time():
-        pass
-
-
-def test_a_function_keeps_its_signature(registry: CollectorRegistry) -> None:
-    seconds = Summary("seconds", "", registry=registry, producer=captured_producer()[0])
-
-    @seconds.time()
-    def work(a: int, *, b: int = 2) -> int:
-        return a + b
-
-    assert work(1, b=3) == 4
-    assert inspect.getfullargspec(work).args == ["a"]
-
-
-def test_a_class_of_ones_own_has_children_of_its_own(kit: Kit, registry: CollectorRegistry) -> None:
-    producer, transport, _ = kit
-
-    class Doubling(Counter):
-        def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
-            super().inc(2 * amount, exemplar)
-
-    calls = Doubling("calls", "", ["by"], registry=registry, producer=producer)
-    calls.labels("me").inc()
-    producer.flush()
-    assert isinstance(calls.labels("me"), Doubling)
-    assert transport.sums() == {"calls": 2.0}
-
-
-def test_what_tests_of_applications_reach_for_is_there(registry: CollectorRegistry) -> None:
-    producer, transport, _ = captured_producer()
-    calls: Any = Counter("calls", "", ["by"], registry=registry, producer=producer)
-    size: Any = Histogram("size", "", registry=registry, producer=producer, buckets=[1, 2])
-    calls.labels("me").inc(4)
-    size.observe(1.5)
-    assert calls.labels("me")._value.get() == 4
-    assert list(calls._metrics) == [("me",)]
-    assert (size._sum.get(), [one.get() for one in size._buckets]) == (1.5, [0, 1, 0])
-    calls.labels("me")._value.set(0)
-    assert registry.get_sample_value("calls_total", {"by": "me"}) == 0
-    producer.flush()
-    assert transport.sums()["calls"] == 4
 
 
 def test_a_record_inside_a_record_counts(kit: Kit) -> None:
@@ -498,39 +325,3 @@ def test_a_function_that_fails_costs_its_own_sample_only(kit: Kit) -> None:
     producer.flush()
     assert producer.stats().dropped == {("broken", "callback_failed"): 1}
     assert transport.sums() == {"calls": 1.0}
-
-
-def test_multiprocess_calls_are_accepted_and_show_this_process(
-    registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
-) -> None:
-    producer, _, _ = captured_producer()
-    calls = Counter("calls_of_this_process", "", producer=producer)
-    try:
-        calls.inc()
-        with caplog.at_level(logging.WARNING):
-            MultiProcessCollector(registry)
-        assert registry.get_sample_value("calls_of_this_process_total") == 1
-        assert "PROMETHEUS_MULTIPROC_DIR is not needed" in caplog.text
-    finally:
-        ours.REGISTRY.unregister(calls)
-
-
-def test_without_the_extra_the_import_says_which_one_it_is() -> None:
-    program = """
-import sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "prometheus_client":
-            raise ModuleNotFoundError(name=name)
-        return None
-
-sys.meta_path.insert(0, Missing())
-import streamgauge.producers
-try:
-    import streamgauge.producers.prometheus
-except ImportError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "pip install 'streamgauge[prometheus]'" in done.stdout
