@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import prometheus_client.registry as library
 from prometheus_client.registry import (
     REGISTRY,
     Collector,
     CollectorRegistry,
-    DuplicateTimeseries,
     RestrictedRegistry,
 )
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import DuplicateTimeseries
+else:
+    # until 0.25 a duplicate raised nothing more special
+    DuplicateTimeseries = getattr(library, "DuplicateTimeseries", ValueError)
 
 
 def __getattr__(name: str) -> Any:
