@@ -106,6 +106,60 @@ def test_a_program_whose_import_is_changed_shows_the_same_and_what_it_counts_arr
     assert (found["shop_state", "serving"].last[1], found["shop_state", "starting"].last[1]) == (1, 0)
 
 
+WORKERS = """
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+CALLS = Counter("shop_calls", "Calls", ["by"])
+SECONDS = Histogram("shop_seconds", "Seconds", buckets=[0.1, 1])
+SIZE = Summary("shop_size", "Size")
+BUSY = Gauge("shop_busy", "Busy", multiprocess_mode="livesum")
+NEWEST = Gauge("shop_newest", "Newest", multiprocess_mode="mostrecent")
+MOST = Gauge("shop_most", "Most", multiprocess_mode="max")
+
+
+def work(number):
+    for _ in range(number):
+        CALLS.labels("worker").inc()
+        CALLS.labels("other").inc(0.25)
+    SECONDS.observe(0.05 * number)
+    SIZE.observe(number)
+    BUSY.inc(2)
+    BUSY.dec()
+    MOST.set(10 * number)
+    NEWEST.set(number)
+
+
+work(3)
+for number in (1, 2):
+    child = os.fork()
+    if child == 0:
+        work(number)
+        # what only a worker's own end could write is not written
+        os._exit(0)
+    os.waitpid(child, 0)
+    mark_process_dead(child)
+registry = CollectorRegistry()
+MultiProcessCollector(registry)
+print(generate_latest(registry).decode())
+"""
+
+
+def test_as_long_as_the_shared_directory_is_there_scrapers_see_the_sums_of_all_workers(tmp_path: Path) -> None:
+    shown: list[list[str]] = []
+    for place, library in enumerate(("prometheus_client", "streamgauge.producers.prometheus")):
+        shared = tmp_path / str(place)
+        shared.mkdir()
+        environ = {"PROMETHEUS_MULTIPROC_DIR": str(shared), "STREAMGAUGE_BROKERS": "127.0.0.1:9"}
+        shown.append(
+            run(WORKERS.replace("prometheus_client", library), tmp_path, STREAMGAUGE_EXIT_TIMEOUT="1ms", **environ)
+        )
+    assert 'shop_calls_total{by="worker"} 6.0' in shown[1]
+    assert sorted(shown[1]) == sorted(shown[0])
+
+
 def test_the_steps_of_the_guide_run_as_they_are_written() -> None:
     steps = documents.snippets(GUIDE, "python")
     producer, transport, _ = captured_producer(environment="production")

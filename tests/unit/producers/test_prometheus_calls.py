@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
-import logging
 import subprocess
 import sys
 from decimal import Decimal
@@ -18,7 +17,6 @@ import pytest
 import streamgauge.producers.prometheus as ours
 from streamgauge.producers import Producer
 from streamgauge.producers.prometheus.core import CollectorRegistry, Counter, Gauge, Histogram, Summary
-from streamgauge.producers.prometheus.multiprocess import MultiProcessCollector
 from streamgauge.producers.prometheus.openmetrics import exposition as openmetrics
 from streamgauge.producers.testing import CapturedTransport, ManualClock, captured_producer
 
@@ -194,21 +192,6 @@ def test_what_tests_of_applications_reach_for_is_there(registry: CollectorRegist
     assert registry.get_sample_value("calls_total", {"by": "me"}) == 0
     producer.flush()
     assert transport.sums()["calls"] == 4
-
-
-def test_multiprocess_calls_are_accepted_and_show_this_process(
-    registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
-) -> None:
-    producer, _, _ = captured_producer()
-    calls = Counter("calls_of_this_process", "", producer=producer)
-    try:
-        calls.inc()
-        with caplog.at_level(logging.WARNING):
-            MultiProcessCollector(registry)
-        assert registry.get_sample_value("calls_of_this_process_total") == 1
-        assert "PROMETHEUS_MULTIPROC_DIR is not needed" in caplog.text
-    finally:
-        ours.REGISTRY.unregister(calls)
 
 
 def test_without_the_extra_the_import_says_which_one_it_is() -> None:

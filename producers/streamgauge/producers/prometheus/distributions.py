@@ -124,6 +124,7 @@ class _Distribution(MetricWrapperBase):
             self._total += amount
             self._show_odd(amount)
         self._refuse("not_finite")
+        self._reflect(False)
 
     def _show_odd(self, amount: float) -> None:
         raise NotImplementedError
@@ -216,6 +217,13 @@ class Summary(_Distribution):
     def _show_odd(self, amount: float) -> None:
         self._odd += 1
 
+    def _in_files(self) -> Sequence[Any]:
+        return self._file_value("_count"), self._file_value("_sum")
+
+    def _shown_numbers(self) -> Sequence[float]:
+        with GUARD.lock:
+            return self._shown_count, self._shown_sum
+
     @property
     def _shown_count(self) -> float:
         with GUARD.lock:
@@ -295,6 +303,15 @@ class Histogram(_Distribution):
 
     def _bounds(self) -> Sequence[float]:
         return self._upper_bounds
+
+    def _in_files(self) -> Sequence[Any]:
+        buckets = [self._file_value("_bucket", le=bound_text(bound)) for bound in self._upper_bounds]
+        return self._file_value("_sum"), *buckets
+
+    def _shown_numbers(self) -> Sequence[float]:
+        with GUARD.lock:
+            self._fold()
+            return self._total, *map(float, self._counts)
 
     @exact
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:

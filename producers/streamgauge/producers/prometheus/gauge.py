@@ -29,7 +29,7 @@ MultiprocessMode = Literal[
 
 
 class Gauge(MetricWrapperBase):
-    """A number that goes up and down. `multiprocess_mode` is checked and has no further meaning: there is nothing to merge."""
+    """A number that goes up and down. `multiprocess_mode` is for the files of that mode; what travels is merged in SQL."""
 
     __module__ = "streamgauge.producers.prometheus.metrics"
     _type = "gauge"
@@ -69,6 +69,18 @@ class Gauge(MetricWrapperBase):
         self._high = -INF
         self._function: Callable[[], float] | None = None
 
+    def _in_files(self) -> Sequence[Any]:
+        return (self._file_value("", multiprocess_mode=self._multiprocess_mode),)
+
+    def _shown_numbers(self) -> Sequence[float]:
+        return (self._now,)
+
+    def _reflect(self, placed: bool) -> None:
+        if self._mirror is not None and self._is_most_recent:
+            self._mirror.stamp(self._shown_numbers(), time.time())
+        else:
+            super()._reflect(placed)
+
     @exact
     def set(self, value: float) -> None:
         """The value is now `value`."""
@@ -76,7 +88,7 @@ class Gauge(MetricWrapperBase):
             self._raise_if_not_observable()
             value = float(value)
         if not -LARGEST <= value <= LARGEST:
-            self._set_unusual(value)
+            self._set_unusual(value, True)
             return
         try:
             low = self._low
@@ -91,7 +103,7 @@ class Gauge(MetricWrapperBase):
         self._gain += value
         self._calls += 1
         if self.wire_idle:
-            self._announce()
+            self._announce(True)
 
     @exact
     def inc(self, amount: float = 1) -> None:
@@ -139,19 +151,20 @@ class Gauge(MetricWrapperBase):
         if self.wire_idle:
             self._announce()
 
-    def _set_unusual(self, value: Any) -> None:
+    def _set_unusual(self, value: Any, placed: bool = False) -> None:
         """A number of another kind travels as a float; what no sum can hold is shown and does not travel."""
         self._raise_if_not_observable()
         number = self._now = float(value)
         if not math.isfinite(number):
             self._refuse("not_finite")
+            self._reflect(placed)
             return
         self._low = min(self._low, number)
         self._high = max(self._high, number)
         self._gain += number
         self._calls += 1
         if self.wire_idle:
-            self._announce()
+            self._announce(placed)
 
     def set_to_current_time(self) -> None:
         """Seconds since the epoch."""

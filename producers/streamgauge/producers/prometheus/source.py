@@ -29,8 +29,10 @@ log = logging.getLogger(__name__)
 class Instrument(Protocol):
     """One label set of one metric that keeps its own numbers."""
 
-    wire_idle: bool
-    """False from its announcement until it is taken."""
+    wire_idle: int
+    """True; `wire_announced` from its announcement until it is taken."""
+    wire_announced: int
+    """False, or something true for one that wants to be called with every record."""
     wire_source: Source | None
     wire_start: int
     """Start of the window in which it was announced (ns)."""
@@ -113,9 +115,9 @@ class Source(Family[Series]):
             self._drop(one, reason)
             return
         one.wire_start = self.aggregate.window()
-        append = self._announced.append
+        append, announced = self._announced.append, one.wire_announced
         # no thread switch, and so no fork, between these two
-        one.wire_idle = False
+        one.wire_idle = announced
         append(one)
         self.aggregate.on_record()
 

@@ -71,5 +71,9 @@ class Buckets:
         return (self[place] for place in range(len(self)))
 
 
+# under prometheus_client's name: that is where tests of the multiprocess mode exchange it
+ValueClass: Any = library.ValueClass
+
+
 def __getattr__(name: str) -> Any:
     return getattr(library, name)

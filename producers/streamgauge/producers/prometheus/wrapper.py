@@ -17,6 +17,9 @@ from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 from prometheus_client.samples import Sample
 
 from streamgauge.producers.aggregate import Taken
+from streamgauge.producers.prometheus import mirror
+from streamgauge.producers.prometheus.exact import GUARD
+from streamgauge.producers.prometheus.mirror import Mirror
 from streamgauge.producers.prometheus.names import wire_head
 from streamgauge.producers.prometheus.source import Source, refusing, source_of
 from streamgauge.producers.prometheus.validation import validate_labelnames, validate_metric_name
@@ -68,6 +71,7 @@ class MetricWrapperBase(Collector):
     _type: ClassVar[str] = ""
     _wire_type: ClassVar[str] = "gauge"
     _reserved_labelnames: ClassVar[Sequence[str]] = ()
+    wire_announced: int = False
 
     def __init__(
         self,
@@ -96,11 +100,14 @@ class MetricWrapperBase(Collector):
         if self._is_parent():
             self._metrics: dict[tuple[str, ...], Any] = {}
         if self._is_observable():
-            self.wire_idle = True
+            self.wire_idle: int = True
             self.wire_source: Source | None = None
             self.wire_start = 0
             self._wire: tuple[str, ...] = ()
             self._metric_init()
+            self._mirror = Mirror(self._in_files(), self._shown_numbers()) if mirror.is_on() else None
+            if self._mirror is not None:
+                self.wire_announced = mirror.ANNOUNCED
         if not self._labelvalues and registry:
             registry.register(self)
 
@@ -120,6 +127,25 @@ class MetricWrapperBase(Collector):
     def _metric_init(self) -> None:
         """Start the numbers of one label set."""
         raise NotImplementedError
+
+    def _in_files(self) -> Sequence[Any]:
+        """The numbers of one label set in the files of the multiprocess mode."""
+        return ()
+
+    def _shown_numbers(self) -> Sequence[float]:
+        """The same numbers as they are shown."""
+        return ()
+
+    def _file_value(self, suffix: str, *, le: str = "", **options: str) -> Any:
+        names, values = (*self._labelnames, *(["le"] if le else [])), (*self._labelvalues, *([le] if le else []))
+        series = self._name + suffix
+        return mirror.file_value(self._type, self._name, series, names, values, self._documentation, **options)
+
+    def _reflect(self, placed: bool) -> None:
+        """Write into the files of the multiprocess mode what is shown."""
+        if self._mirror is not None:
+            with GUARD.lock:
+                self._mirror.write(self._shown_numbers(), placed=placed)
 
     def _child_samples(self) -> Iterable[Sample]:
         raise NotImplementedError
@@ -219,17 +245,17 @@ class MetricWrapperBase(Collector):
         self._kwargs = parent._kwargs
         self._name = parent._name
 
-    def _warn_in_multiprocess_mode(self) -> None:
+    def _warn_in_multiprocess_mode(self, what: str) -> None:
         if "prometheus_multiproc_dir" in os.environ or "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             warnings.warn(
-                "PROMETHEUS_MULTIPROC_DIR has no meaning here: series are removed from this process only",
+                f"{what} labels has not been implemented in multi-process mode: the files keep them, what is sent does not",
                 UserWarning,
                 stacklevel=3,
             )
 
     def remove(self, *labelvalues: Any) -> None:
         """Show the child of these label values no longer. What it counted has travelled, or will."""
-        self._warn_in_multiprocess_mode()
+        self._warn_in_multiprocess_mode("Removal of")
         if not self._labelnames:
             raise ValueError(f"No label names were set when constructing {self}")
         if len(labelvalues) != len(self._labelnames):
@@ -238,7 +264,7 @@ class MetricWrapperBase(Collector):
 
     def remove_by_labels(self, labels: dict[str, str]) -> None:
         """Show no longer any child that has these values, of some or all labels."""
-        self._warn_in_multiprocess_mode()
+        self._warn_in_multiprocess_mode("Removal of")
         if not self._labelnames:
             raise ValueError(f"No label names were set when constructing {self}")
         if not isinstance(labels, dict):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller is checked
@@ -256,7 +282,7 @@ class MetricWrapperBase(Collector):
         """Show no child any longer."""
         if not self._labelnames:
             return
-        self._warn_in_multiprocess_mode()
+        self._warn_in_multiprocess_mode("Clearing")
         removed, self._metrics = self._metrics, {}
         for child in removed.values():
             self._retire(child)
@@ -285,8 +311,15 @@ class MetricWrapperBase(Collector):
             self.wire_source = source
         return source
 
-    def _announce(self) -> None:
-        """This label set gained something. Nothing but a development environment's wrong settings raises."""
+    def _announce(self, placed: bool = False) -> None:
+        """This label set gained something. Nothing but a development environment's wrong settings raises.
+
+        `placed`: its number is what it was set to, whatever it was before.
+        """
+        if self._mirror is not None:
+            self._reflect(placed)
+            if self.wire_idle is not True:
+                return
         try:
             self._bind().announce(self)
         except SettingsError:
