@@ -124,7 +124,7 @@ def work(number):
     for _ in range(number):
         CALLS.labels("worker").inc()
         CALLS.labels("other").inc(0.25)
-    SECONDS.observe(0.05 * number)
+    SECONDS.observe(0.0625 * number)
     SIZE.observe(number)
     BUSY.inc(2)
     BUSY.dec()

@@ -179,6 +179,14 @@ def test_a_class_of_ones_own_has_children_of_its_own(kit: Kit, registry: Collect
     assert transport.sums() == {"calls": 2.0}
 
 
+@pytest.mark.parametrize("kind", [Counter, Gauge, Histogram, Summary])
+def test_a_child_has_no_more_attributes_than_instances_can_share_the_names_of(kind: Any) -> None:
+    producer, _, _ = captured_producer()
+    child = kind("size", "", ["by"], registry=None, producer=producer).labels("me")
+    child.inc() if kind in (Counter, Gauge) else child.observe(1.0)
+    assert len(vars(child)) <= 30  # one more costs a histogram a kilobyte
+
+
 def test_what_tests_of_applications_reach_for_is_there(registry: CollectorRegistry) -> None:
     producer, transport, _ = captured_producer()
     calls: Any = Counter("calls", "", ["by"], registry=registry, producer=producer)

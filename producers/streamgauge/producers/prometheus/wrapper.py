@@ -71,7 +71,9 @@ class MetricWrapperBase(Collector):
     _type: ClassVar[str] = ""
     _wire_type: ClassVar[str] = "gauge"
     _reserved_labelnames: ClassVar[Sequence[str]] = ()
+    # of the class where all have the same: beyond 30 attributes an instance costs twice as much memory
     wire_announced: int = False
+    _mirror: Mirror | None = None
 
     def __init__(
         self,
@@ -105,8 +107,8 @@ class MetricWrapperBase(Collector):
             self.wire_start = 0
             self._wire: tuple[str, ...] = ()
             self._metric_init()
-            self._mirror = Mirror(self._in_files(), self._shown_numbers()) if mirror.is_on() else None
-            if self._mirror is not None:
+            if mirror.is_on():
+                self._mirror = Mirror(self._in_files(), self._shown_numbers())
                 self.wire_announced = mirror.ANNOUNCED
         if not self._labelvalues and registry:
             registry.register(self)
