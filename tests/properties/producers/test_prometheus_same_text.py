@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
 from typing import Any, cast
 
 import numpy as np
@@ -41,7 +42,9 @@ calls = st.one_of(
     st.tuples(st.just("count"), st.just("inc"), st.tuples(amounts, exemplars)),
     st.tuples(st.just("count"), st.sampled_from(["inc", "reset"]), st.just(())),
     st.tuples(st.sampled_from(["level", "recent"]), st.sampled_from(["inc", "dec", "set"]), st.tuples(amounts)),
-    st.tuples(st.sampled_from(["size", "negative", "summary"]), st.just("observe"), st.tuples(amounts)),
+    st.tuples(st.sampled_from(["size", "negative"]), st.just("observe"), st.tuples(amounts)),
+    # what is no number raises in both, but prometheus_client's summary has counted it by then
+    st.tuples(st.just("summary"), st.just("observe"), st.tuples(amounts.filter(lambda one: isinstance(one, NUMBERS)))),
     st.tuples(st.just("size"), st.just("observe"), st.tuples(amounts, exemplars)),
     st.tuples(st.just("state"), st.just("state"), st.tuples(st.sampled_from([*STATES, "unknown"]))),
     st.tuples(
@@ -121,14 +124,21 @@ def test_any_program_shows_the_same_text_raises_the_same_errors_and_travels_whol
         assert stats.emitted[name] == len(seen)
         assert stats.dropped.get((name, "not_finite"), 0) >= len(seen) - len(finite)
         if name not in {dropped for dropped, _ in stats.dropped}:
-            largest = max(map(abs, finite))
             assert stats.acknowledged[name] == len(finite)
-            assert math.isclose(transport.sums()[name], math.fsum(finite), rel_tol=1e-9, abs_tol=1e-9 * largest)
+            total, largest = sum(map(Fraction, finite)), max(map(abs, finite))
+            if math.isfinite(sent := transport.sums()[name]):  # of several windows together it may not be
+                assert abs(Fraction(sent) - total) <= Fraction(largest) / 10**9
 
 
-@given(
-    st.lists(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0.5, 1.0, 2.0, 4.0, 1e-3])))
+# where one bucket ends and the next begins, and the numbers beside it
+bounds_of_buckets = st.builds(
+    lambda step, side: math.nextafter(2.0 ** (step / 32), side) if side else 2.0 ** (step / 32),
+    st.integers(-200, 200),
+    st.sampled_from([0.0, 1e-300, math.inf]),
 )
+
+
+@given(st.lists(st.one_of(st.floats(allow_nan=False, allow_infinity=False), bounds_of_buckets), max_size=60))
 def test_counting_many_at_once_finds_the_buckets_that_one_at_a_time_finds(seen: list[float]) -> None:
     half = len(seen) // 2
     keys = count_keys(sorted(seen[half:]), count_keys(sorted(seen[:half]), {}))
