@@ -133,7 +133,7 @@ def test_any_program_shows_the_same_text_raises_the_same_errors_and_travels_whol
 # where one bucket ends and the next begins, and the numbers beside it
 bounds_of_buckets = st.builds(
     lambda step, side: math.nextafter(2.0 ** (step / 32), side) if side else 2.0 ** (step / 32),
-    st.integers(-200, 200),
+    st.integers(-32, 32),
     st.sampled_from([0.0, 1e-300, math.inf]),
 )
 

@@ -100,6 +100,23 @@ def test_no_call_of_any_thread_is_lost_or_counted_twice(locking: bool, monkeypat
     assert shown == sorted(shown)
 
 
+def test_an_observation_that_comes_while_its_series_is_taken_is_taken_the_next_time() -> None:
+    producer, transport, _ = captured_producer()
+    size: Any = Histogram("size", "", registry=None, producer=producer)
+    fold = size._fold
+
+    def folding() -> None:
+        fold()
+        size._fold = fold
+        size.observe(2.0)
+
+    size.observe(1.0)
+    size._fold = folding
+    producer.flush()
+    producer.flush()
+    assert transport.sums() == {"size": 3.0}
+
+
 def test_a_thread_sees_its_own_observations_at_once_while_others_fold() -> None:
     producer, _, _ = captured_producer()
     registry = CollectorRegistry()

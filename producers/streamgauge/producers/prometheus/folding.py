@@ -35,11 +35,9 @@ def count_keys(ordered: Sequence[float], keys: Buckets) -> Buckets:
     while start < end:
         key = ceil(log2(ordered[start]) * PER_DOUBLING) + BASE
         past = bisect_right(ordered, 2.0 ** ((key - BASE) / PER_DOUBLING), start + 1, end)
-        # the bound is rounded, and so is a logarithm: its neighbours are asked themselves
+        # bound and logarithm are rounded: what the bound takes in may be the next bucket's; what it leaves out is looked at next
         while past > start + 1 and ceil(log2(ordered[past - 1]) * PER_DOUBLING) + BASE != key:
             past -= 1
-        while past < end and ceil(log2(ordered[past]) * PER_DOUBLING) + BASE == key:
-            past += 1
         found[key] = found.get(key, 0) + past - start
         start = past
     return found
