@@ -97,6 +97,11 @@ def follow(metric: Bound, head: MetricHead) -> None:
         _default.followers.add(metric)
 
 
+def is_made() -> bool:
+    """Whether there is a default producer already."""
+    return _default.producer is not None
+
+
 def tell(one: Bound) -> None:
     """Call its `unbind` whenever the default producer becomes another one."""
     with _default.lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import pickle
 
@@ -142,7 +143,7 @@ def test_two_registries_may_know_one_name_and_what_cannot_share_it_is_counted(
     producer.flush()
     assert transport.sums() == {"calls": 3.0, "hits": 1.0}
     assert producer.stats().dropped == {("calls", "name_clash"): 1, ("hits", "name_clash"): 1}
-    assert "calls (gauge) is not sent" in caplog.text
+    assert "calls (a gauge) is not sent" in caplog.text
     with pytest.raises(DeclarationError):
         NativeCounter("calls", producer=producer).inc()
 
@@ -177,6 +178,44 @@ def test_beyond_the_budget_everything_is_shown_and_the_overflow_series_is_sent(r
     calls.labels("new").inc()
     producer.flush()
     assert values(transport.delivered)["calls", "new"].sum == 1
+
+
+def test_an_enum_beyond_the_budget_is_an_overflow_series_with_its_states(registry: CollectorRegistry) -> None:
+    producer, transport, _ = captured_producer(series_budget=1)
+    state = Enum("state", "", ["by"], states=["up", "down"], registry=registry, producer=producer)
+    for name in ("a", "b"):
+        state.labels(name).state("down")
+    producer.flush()
+    found = values(transport.delivered)
+    assert {key: one.sum for key, one in found.items()} == {
+        ("state", "a", "up"): 0,
+        ("state", "a", "down"): 1,
+        ("state", OVERFLOW, "up"): 0,
+        ("state", OVERFLOW, "down"): 1,
+    }
+
+
+def test_a_handler_of_logs_that_counts_them_is_not_caught_in_a_circle(
+    kit: Kit, registry: CollectorRegistry, request: pytest.FixtureRequest
+) -> None:
+    producer, transport, _ = kit
+    Gauge("lines", "", registry=None, producer=producer).set(1)
+    lines = Counter("lines", "", registry=registry, producer=producer)
+    every = Counter("every_line", "", registry=registry, producer=producer)
+
+    class Counting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.inc()
+            every.inc()
+
+    handler = Counting()
+    logging.getLogger("streamgauge").addHandler(handler)
+    request.addfinalizer(lambda: logging.getLogger("streamgauge").removeHandler(handler))
+    lines.inc()
+    producer.flush()
+    seen = registry.get_sample_value("every_line_total")
+    assert 1 <= (seen or 0) <= 2
+    assert transport.sums() == {"lines": 1.0, "every_line": seen}
 
 
 def test_a_removed_child_is_shown_no_longer_and_what_it_counted_travels(kit: Kit, registry: CollectorRegistry) -> None:
@@ -227,6 +266,20 @@ def test_instruments_follow_the_default_producer_and_leave_what_they_counted_wit
     assert first[1].sums()["calls"] == 101.0
     assert registry.get_sample_value("calls_total") == 111.0
     assert get_default() is first[0]
+
+
+def test_what_holds_goes_to_the_next_default_producer_too(registry: CollectorRegistry) -> None:
+    first, second = captured_producer(), captured_producer()
+    set_default(first[0])
+    build = Info("build", "", registry=registry)
+    build.info({"version": "1"})
+    first[0].flush()
+    set_default(second[0])
+    for producer, _, clock in (first, second):
+        clock.advance(10)
+        producer.flush()
+    set_default(None)
+    assert (first[1].sums(), second[1].sums()) == ({"build_info": 1.0}, {"build_info": 1.0})
 
 
 def test_after_closing_calls_are_shown_and_counted_as_dropped(kit: Kit, registry: CollectorRegistry) -> None:

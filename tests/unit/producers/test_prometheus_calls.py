@@ -182,7 +182,7 @@ def test_a_class_of_ones_own_has_children_of_its_own(kit: Kit, registry: Collect
 @pytest.mark.parametrize("kind", [Counter, Gauge, Histogram, Summary])
 def test_a_child_has_no_more_attributes_than_instances_can_share_the_names_of(kind: Any) -> None:
     producer, _, _ = captured_producer()
-    child = kind("size", "", ["by"], registry=None, producer=producer).labels("me")
+    child: Any = kind("size", "", ["by"], registry=None, producer=producer).labels("me")
     child.inc() if kind in (Counter, Gauge) else child.observe(1.0)
     assert len(vars(child)) <= 30  # one more costs a histogram a kilobyte
 

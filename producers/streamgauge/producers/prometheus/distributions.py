@@ -181,6 +181,11 @@ class _Distribution(MetricWrapperBase):
             else ()
         )
 
+    def wire_forget(self) -> None:
+        """What was gained is the parent process' to send; whoever was folding there is not in this process."""
+        self._folding = 0
+        super().wire_forget()
+
     def wire_calls(self) -> int:
         """Calls since it was last asked."""
         return self._calls + len(self._raw)

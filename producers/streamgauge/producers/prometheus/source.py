@@ -45,6 +45,10 @@ class Instrument(Protocol):
         """Points that were not taken yet."""
         ...
 
+    def wire_resume(self) -> None:
+        """It was to be taken in every window; from now on through another source."""
+        ...
+
     def wire_forget(self) -> None:
         """What was gained is not its own any more: what a forked child does."""
         ...
@@ -68,7 +72,6 @@ class Source(Family[Series]):
         self._announced: deque[Instrument] = deque()
         self._sampled: dict[int, tuple[ReferenceType[Instrument], int]] = {}
         self._warned = False
-        self._overflow_labels = (OVERFLOW,) * len(head.labels)
         self._ready: deque[Taken] = deque()
 
     def unbind(self) -> None:
@@ -78,6 +81,11 @@ class Source(Family[Series]):
         for one in list(self._announced):
             if one.wire_source is self:
                 self._ready.extend(one.wire_gained(now_ms))
+        sampled, self._sampled = self._sampled, {}
+        for known, _ in sampled.values():
+            held = known()
+            if held is not None and held.wire_source is self:
+                held.wire_resume()
 
     def admit(self, labels: tuple[str, ...]) -> tuple[str, ...] | None:
         """Label values as they travel: the overflow series' beyond the budget; None if one is too long."""
@@ -88,7 +96,7 @@ class Source(Family[Series]):
         if labels not in self._known:
             if len(self._known) >= self._budget:
                 self._warn_of_overflow()
-                return self._overflow_labels
+                return (OVERFLOW,) * len(labels)
             self._known.add(labels)
         return labels
 
@@ -165,7 +173,7 @@ class Source(Family[Series]):
                 self._gained(one, now_ms, found)
             announced.popleft()
         if self._warned:
-            self.overflowed += sum([one.delta.count for one in found if one.labels is self._overflow_labels])
+            self.overflowed += sum([one.delta.count for one in found if one.labels[:1] == (OVERFLOW,)])
         return iter(found)
 
     def _sample_all(self, now_ms: int, found: list[Taken]) -> None:
@@ -212,15 +220,11 @@ def source_of(declared: str, head: MetricHead, producer: Producer | None) -> Sou
     sender = producer or default.get_default()
     budget = sender.settings.series_budget
     if problems := list(head_problems(head)):
-        log.warning("metric %s is not sent: %s", declared, "; ".join(problems))
-        return _refusing(sender, declared, head, "not_a_name")
+        return _refusing(sender, declared, head, "not_a_name", "; ".join(problems))
     found = sender.adopt(head.name, lambda one: Source(one, declared, head, budget))
     if not isinstance(found, Source) or found.head.type != head.type or found.declared != declared:
-        other = found.head
-        log.warning(
-            "metric %s (%s) is not sent: %s is another metric (%s)", declared, head.type, other.name, other.type
-        )
-        return _refusing(sender, declared, head, "name_clash")
+        why = f"{found.head.name} is another metric (a {found.head.type})"
+        return _refusing(sender, declared, head, "name_clash", why)
     if producer is None:
         found.stale = False
         default.tell(found)
@@ -229,11 +233,16 @@ def source_of(declared: str, head: MetricHead, producer: Producer | None) -> Sou
 
 def refusing(declared: str, head: MetricHead, producer: Producer | None, reason: str) -> Source:
     """A source that counts everything as dropped for `reason`."""
-    return _refusing(producer or default.get_default(), declared, head, reason)
+    return _refusing(producer or default.get_default(), declared, head, reason, reason)
 
 
-def _refusing(sender: Producer, declared: str, head: MetricHead, reason: str) -> Source:
+def _refusing(sender: Producer, declared: str, head: MetricHead, reason: str, why: str) -> Source:
     """A source that sends nothing, under a name that no metric can have."""
     key = f"{declared} ({head.type}: {reason})"
-    made = sender.adopt(key, lambda one: Source(one, declared, head, 1, reason))
-    return cast("Source", made)
+    made = cast("Source", sender.adopt(key, lambda one: Source(one, declared, head, 1, reason)))
+    # looked for again with every call, because the default producer may be another one by then
+    if not made.stale:
+        made.stale = True
+        # once it is there to be found: whoever counts lines of logs comes here again
+        log.warning("metric %s (a %s) is not sent: %s", declared, head.type, why)
+    return made

@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 from prometheus_client.samples import Sample
 
+from streamgauge.producers import default
 from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.prometheus import mirror
 from streamgauge.producers.prometheus.exact import GUARD
@@ -359,6 +360,11 @@ class MetricWrapperBase(Collector):
     def wire_calls(self) -> int:
         """Points of this label set that were not taken yet."""
         raise NotImplementedError
+
+    def wire_resume(self) -> None:
+        """What it says holds for the next default producer too, if there is one."""
+        if self._producer is not None or default.is_made():
+            self._keep_sampled()
 
     def wire_forget(self) -> None:
         """What was gained is the parent process' to send."""
