@@ -18,7 +18,7 @@ from streamgauge.producers.prometheus.distributions import MOST_WAITING
 from streamgauge.producers.testing import CapturedTransport, ManualClock, captured_producer
 from streamgauge.schemas.errors import DeclarationError
 from streamgauge.schemas.histogram import histogram_of
-from tests.unit.producers.decoded import metric_batches, values
+from tests.unit.producers.decoded import metric_batches, told, values
 
 Kit = tuple[Producer, CapturedTransport, ManualClock]
 
@@ -141,7 +141,7 @@ def test_two_registries_may_know_one_name_and_what_cannot_share_it_is_counted(
     for one in (first, again, other.labels("me"), gauge, hits):
         one.inc()
     producer.flush()
-    assert transport.sums() == {"calls": 3.0, "hits": 1.0}
+    assert told(transport) == {"calls": 3.0, "hits": 1.0}
     assert producer.stats().dropped == {("calls", "name_clash"): 1, ("hits", "name_clash"): 1}
     assert "calls (a gauge) is not sent" in caplog.text
     with pytest.raises(DeclarationError):
@@ -158,7 +158,7 @@ def test_amounts_that_no_sum_can_hold_are_shown_and_do_not_travel(kit: Kit, regi
         load.set(amount)
         size.observe(amount)
     producer.flush()
-    assert transport.sums() == {"paid": 3.5, "load": 3.5, "size": 3.5}
+    assert told(transport) == {"paid": 3.5, "load": 3.5, "size": 3.5}
     assert producer.stats().dropped == {(name, "not_finite"): 2 for name in ("paid", "load", "size")}
     assert np.isnan(registry.get_sample_value("paid_total") or 0)
     assert registry.get_sample_value("size_count") == 3
@@ -215,7 +215,7 @@ def test_a_handler_of_logs_that_counts_them_is_not_caught_in_a_circle(
     producer.flush()
     seen = registry.get_sample_value("every_line_total")
     assert 1 <= (seen or 0) <= 2
-    assert transport.sums() == {"lines": 1.0, "every_line": seen}
+    assert told(transport) == {"lines": 1.0, "every_line": seen}
 
 
 def test_a_removed_child_is_shown_no_longer_and_what_it_counted_travels(kit: Kit, registry: CollectorRegistry) -> None:
@@ -231,7 +231,7 @@ def test_a_removed_child_is_shown_no_longer_and_what_it_counted_travels(kit: Kit
     calls.clear()
     assert [sample for metric in registry.collect() for sample in metric.samples] == []
     producer.flush()
-    assert transport.sums() == {"calls": 4.0}
+    assert told(transport) == {"calls": 4.0}
 
 
 def test_a_label_value_that_is_too_long_is_shown_and_counted_as_dropped(kit: Kit, registry: CollectorRegistry) -> None:
@@ -289,7 +289,7 @@ def test_after_closing_calls_are_shown_and_counted_as_dropped(kit: Kit, registry
     producer.close()
     calls.inc()
     calls.inc(2)
-    assert transport.sums() == {"calls": 1.0}
+    assert told(transport) == {"calls": 1.0}
     assert producer.stats().dropped == {("calls", "closed"): 2}
     assert registry.get_sample_value("calls_total") == 4.0
 
@@ -318,12 +318,12 @@ def test_a_forked_child_sends_its_own_and_shows_what_it_inherited(kit: Kit, regi
     if child == 0:
         try:
             producer.flush()
-            inherited = transport.sums()
+            inherited = told(transport)
             calls.inc(3)
             size.observe(0.25)
             producer.flush()
             shown = registry.get_sample_value("calls_total"), registry.get_sample_value("size_count")
-            os.write(write, pickle.dumps((inherited, transport.sums(), shown)))
+            os.write(write, pickle.dumps((inherited, told(transport), shown)))
         finally:
             os._exit(0)
     os.waitpid(child, 0)
@@ -334,7 +334,7 @@ def test_a_forked_child_sends_its_own_and_shows_what_it_inherited(kit: Kit, regi
     assert sums == {"calls": 3.0, "size": 0.25}
     assert shown == (10.5, 6.0)
     producer.flush()
-    assert transport.sums() == {"calls": 7.5, "size": 2.5}
+    assert told(transport) == {"calls": 7.5, "size": 2.5}
 
 
 def test_reset_shows_zero_and_takes_nothing_back(kit: Kit, registry: CollectorRegistry) -> None:
@@ -346,7 +346,7 @@ def test_reset_shows_zero_and_takes_nothing_back(kit: Kit, registry: CollectorRe
     assert registry.get_sample_value("calls_total") == 0
     calls.inc()
     producer.flush()
-    assert (transport.sums(), registry.get_sample_value("calls_total")) == ({"calls": 5.0}, 1.0)
+    assert (told(transport), registry.get_sample_value("calls_total")) == ({"calls": 5.0}, 1.0)
 
 
 def test_a_record_inside_a_record_counts(kit: Kit) -> None:
@@ -367,7 +367,7 @@ def test_a_record_inside_a_record_counts(kit: Kit) -> None:
         size.observe(2.0)
     gc.collect()
     producer.flush()
-    assert transport.sums() == {"calls": 3.0 * MOST_WAITING, "size": 9.0 * MOST_WAITING}
+    assert told(transport) == {"calls": 3.0 * MOST_WAITING, "size": 9.0 * MOST_WAITING}
 
 
 def test_a_function_that_fails_costs_its_own_sample_only(kit: Kit) -> None:
@@ -377,4 +377,4 @@ def test_a_function_that_fails_costs_its_own_sample_only(kit: Kit) -> None:
     Counter("calls", "", registry=None, producer=producer).inc()
     producer.flush()
     assert producer.stats().dropped == {("broken", "callback_failed"): 1}
-    assert transport.sums() == {"calls": 1.0}
+    assert told(transport) == {"calls": 1.0}

@@ -7,13 +7,13 @@ import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
 from prometheus_client import utils
 from prometheus_client.registry import REGISTRY, CollectorRegistry
 from prometheus_client.samples import Exemplar, Sample
 
+from streamgauge.producers import native
 from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.prometheus.context_managers import BlockTimer
 from streamgauge.producers.prometheus.exact import GUARD, exact
@@ -75,7 +75,7 @@ class _Distribution(MetricWrapperBase):
 
     def _fold(self) -> None:
         """Put what waits into buckets. Called under the lock; inside itself (by a finalizer, by a signal) it does nothing."""
-        me = get_ident()
+        me = native.ident()
         # of the thread, not a flag: a process may be forked while another thread is here
         if self._folding == me or not self._raw:
             return

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import functools
-import sys
+import os
 from collections.abc import Callable
-from threading import RLock
 from typing import Any, TypeVar, cast
+
+from streamgauge.producers import native
+from streamgauge.producers.locked_handles import one_thread_at_a_time
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Guard:
-    """One lock for all instruments. Re-entrant: a finalizer may record inside a record. A forked child gets a new one."""
+    """One lock for all instruments. Re-entrant: a finalizer may record inside a record."""
 
     def __init__(self) -> None:
-        self.lock = RLock()
+        self._locks: dict[int, native.Lock] = {}
 
-    def renew(self) -> None:
-        """Whoever held the lock is not in this process."""
-        self.lock = RLock()
+    @property
+    def lock(self) -> native.Lock:
+        """This process's lock: in a forked child a thread that is not there any more may hold the inherited one."""
+        return self._locks.get(os.getpid()) or self._locks.setdefault(os.getpid(), native.rlock())
 
 
 GUARD = Guard()
-
-
-def has_gil() -> bool:
-    """Whether this interpreter runs one thread at a time."""
-    ask = cast("Callable[[], bool] | None", getattr(sys, "_is_gil_enabled", None))
-    return ask is None or ask()
 
 
 def guarded(method: F) -> F:
@@ -44,4 +41,4 @@ def guarded(method: F) -> F:
 
 def exact(method: F) -> F:
     """`method` as it is with a GIL, guarded on a free-threaded build."""
-    return method if has_gil() else guarded(method)
+    return method if one_thread_at_a_time() else guarded(method)

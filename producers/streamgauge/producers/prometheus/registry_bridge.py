@@ -11,7 +11,6 @@ the end of the process, and before a fork, so that a forked child sends what it 
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
@@ -21,11 +20,13 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.registry import REGISTRY, Collector
 
-from streamgauge.producers import default
+from streamgauge.producers import default, lifecycle
+from streamgauge.producers.clock import Clock, SystemClock
+from streamgauge.producers.metrics import head_problems
 from streamgauge.producers.prometheus.names import wire_head
 from streamgauge.producers.prometheus.readings import Gain, Readings
-from streamgauge.producers.prometheus.source import source_of
 from streamgauge.producers.prometheus.wrapper import OwnMetric
+from streamgauge.producers.text import unicode
 from streamgauge.schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FORK_WAITS_S = 1.0
 INTERVAL_S = 10.0
 """The width of the finest window: more readings would not show more."""
 
@@ -41,11 +43,16 @@ class RegistryBridge:
     """Reads one registry for one producer (default: the default one). `read()` may be called by hand instead of `start()`."""
 
     def __init__(
-        self, registry: Collector = REGISTRY, producer: Producer | None = None, interval: float = INTERVAL_S
+        self,
+        registry: Collector = REGISTRY,
+        producer: Producer | None = None,
+        interval: float = INTERVAL_S,
+        clock: Clock | None = None,
     ) -> None:
         self._registry = registry
         self._producer = producer
         self._interval = interval
+        self._clock: Clock = clock or SystemClock()
         self._readings = Readings()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -71,30 +78,30 @@ class RegistryBridge:
             return len(gains)
 
     def _send(self, gains: Iterable[Gain]) -> None:
+        families = (self._producer or default.get_default()).open_families
+        now_ms = self._clock.wall_ns() // 1_000_000
         for gain in gains:
-            names = [name for name, _ in gain.labels]
-            head = wire_head(gain.name, gain.kind, names, gain.unit)
-            source = source_of(gain.name, head, self._producer)
-            now_ns = source.aggregate.clock.wall_ns()
-            window_ms = source.aggregate.window() // 1_000_000
-            labels = tuple(value for _, value in gain.labels)
-            delta = replace(
-                gain.delta, window_ms=window_ms, last_ms=0 if gain.kind == "counter" else now_ns // 1_000_000
-            )
-            source.add(head, labels, delta)
+            head = wire_head(gain.name, gain.kind, [name for name, _ in gain.labels], gain.unit)
+            if any(head_problems(head)):
+                families.refuse(head.name, "not_a_name", gain.delta.count)
+                continue
+            last_ms = 0 if gain.kind == "counter" else now_ms
+            labels = tuple(unicode(value) for _, value in gain.labels)
+            families.add(head, labels, replace(gain.delta, window_ms=now_ms, last_ms=last_ms))
 
     def start(self) -> RegistryBridge:
         """Read now, and from now on until `close()` or the end of the process."""
-        self.read()
-        # a producer hooks first, so it closes after the last reading, and is new in a child before that goes on
+        # a producer hooks first, so it is new in a forked child before this goes on there
         _ = self._producer or default.get_default()
+        self.read()
         _process.watch(self)
         self._run_thread()
         return self
 
     def _run_thread(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="streamgauge-registry", daemon=True)
-        self._thread.start()
+        if lifecycle.may_start_threads():
+            self._thread = threading.Thread(target=self._run, name="streamgauge-registry", daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
@@ -123,18 +130,34 @@ class _Process:
         self.hooked = False
 
     def watch(self, bridge: RegistryBridge) -> None:
-        """Read it before forks and at the end."""
+        """Read it before forks, and before the producers close."""
         self.watched.add(bridge)
         if not self.hooked:
             self.hooked = True
-            atexit.register(self._each_reads)
-            os.register_at_fork(before=self._each_reads, after_in_child=self._each_goes_on)
+            lifecycle.feed_by(self.read)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(before=self.before_fork, after_in_child=self.after_fork)
 
-    def _each_reads(self) -> None:
+    def read(self) -> None:
+        """Read every bridge's registry."""
         for bridge in list(self.watched):
             bridge.read()
 
-    def _each_goes_on(self) -> None:
+    def before_fork(self) -> None:
+        """Read before a fork. In a thread, since whoever forks may be inside a collector."""
+        if not self.watched:
+            return
+        try:
+            reading = threading.Thread(target=self.read, daemon=True)
+            reading.start()
+        except RuntimeError:  # no thread can start while the interpreter ends
+            return
+        reading.join(FORK_WAITS_S)
+        if reading.is_alive():
+            log.warning("a registry could not be read before a fork: a forked process may count some of it again")
+
+    def after_fork(self) -> None:
+        """Go on in a forked child."""
         for bridge in list(self.watched):
             bridge.after_fork()
 

@@ -1,4 +1,4 @@
-"""Source: hands what instruments gained, and what bridges read, to a producer's flusher.
+"""Source: hands what instruments gained to a producer's flusher.
 
 An instrument keeps its own numbers. It announces itself once between two takes, and the flusher then takes what was added since:
 so a call needs no lock and no clock. Everything an instrument changes in one call, and everything a take reads and sets to zero,
@@ -16,9 +16,9 @@ from weakref import ReferenceType, ref
 from streamgauge.producers import default
 from streamgauge.producers.aggregate import MAX_LABEL_CHARS, OVERFLOW, Aggregate, Family, Series, Taken
 from streamgauge.producers.metrics import head_problems
-from streamgauge.producers.prometheus.exact import GUARD
+from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.text import unicode
-from streamgauge.schemas.batches import Delta, MetricHead
+from streamgauge.schemas.batches import MetricHead
 
 if TYPE_CHECKING:
     from streamgauge.producers.producer import Producer
@@ -105,9 +105,10 @@ class Source(Family[Series]):
             self._warned = True
             log.warning(
                 "metric %s has more than %d series: further ones are sent as its overflow series (/metrics shows all). "
-                "Remove series that are no longer needed, or name fewer label values",
+                "Its label with most values is %s; name fewer values there, or remove series",
                 self.head.name,
                 self._budget,
+                self._widest(),
             )
 
     def release(self, labels: tuple[str, ...]) -> None:
@@ -136,6 +137,7 @@ class Source(Family[Series]):
 
     def refuse(self, reason: str, calls: int = 1) -> None:
         """Count calls that cannot travel."""
+        self.aggregate.on_record()  # a loss is told by the flusher, which may have had nothing to do so far
         if self.aggregate.accounts.refused(self.head.name, reason, calls):
             log.warning("metric %s: calls are not sent (%s)", self.head.name, reason)
 
@@ -144,16 +146,6 @@ class Source(Family[Series]):
         if not self.reason:
             self._sampled[id(one)] = ref(one), -1
             self.aggregate.on_record()
-
-    def add(self, head: MetricHead, labels: tuple[str, ...], delta: Delta) -> None:
-        """What one series gained, as somebody else has summed it up."""
-        reason = self.reason or self.aggregate.closed
-        wire = None if reason else self.admit(labels)
-        if wire is None:
-            self.refuse(reason or "too_long", delta.count)
-            return
-        self._ready.append(Taken(head, wire, delta))
-        self.aggregate.on_record()
 
     def take(self, but_of: int | None = None) -> Iterator[Taken]:
         """Everything since the last take; not what began in the window that starts at `but_of`."""
@@ -172,9 +164,15 @@ class Source(Family[Series]):
             elif one.wire_source is self:
                 self._gained(one, now_ms, found)
             announced.popleft()
-        if self._warned:
-            self.overflowed += sum([one.delta.count for one in found if one.labels[:1] == (OVERFLOW,)])
+        if self._warned and (points := sum([one.delta.count for one in found if one.labels[:1] == (OVERFLOW,)])):
+            self.overflowed += points
+            self.aggregate.accounts.overflowed(self.head.name, self._widest(), points)
         return iter(found)
+
+    def _widest(self) -> str:
+        """The label with most values."""
+        values = [len(set(one)) for one in zip(*self._known.copy(), strict=True)]
+        return self.head.labels[values.index(max(values))]
 
     def _sample_all(self, now_ms: int, found: list[Taken]) -> None:
         window = self.aggregate.window()
@@ -204,7 +202,6 @@ class Source(Family[Series]):
 
     def restart(self) -> None:
         """Forget what was recorded: the parent sends it."""
-        GUARD.renew()
         for one in self._announced:
             one.wire_forget()
         self._announced.clear()
@@ -221,6 +218,8 @@ def source_of(declared: str, head: MetricHead, producer: Producer | None) -> Sou
     budget = sender.settings.series_budget
     if problems := list(head_problems(head)):
         return _refusing(sender, declared, head, "not_a_name", "; ".join(problems))
+    if head.name in NAMES:
+        return _refusing(sender, declared, head, "reserved_name", "that is what producers say of themselves")
     found = sender.adopt(head.name, lambda one: Source(one, declared, head, budget))
     if not isinstance(found, Source) or found.head.type != head.type or found.declared != declared:
         why = f"{found.head.name} is another metric (a {found.head.type})"
