@@ -187,7 +187,7 @@ def test_an_enum_beyond_the_budget_is_an_overflow_series_with_its_states(registr
         state.labels(name).state("down")
     producer.flush()
     found = values(transport.delivered)
-    assert {key: one.sum for key, one in found.items()} == {
+    assert {key: one.sum for key, one in found.items() if key[0] == "state"} == {
         ("state", "a", "up"): 0,
         ("state", "a", "down"): 1,
         ("state", OVERFLOW, "up"): 0,
@@ -240,7 +240,7 @@ def test_a_label_value_that_is_too_long_is_shown_and_counted_as_dropped(kit: Kit
     calls.labels("x" * (1 << 20)).inc()
     calls.labels("half \ud800 pair").inc()
     producer.flush()
-    assert list(values(transport.delivered)) == [("calls", "half ? pair")]
+    assert [key for key in values(transport.delivered) if key[0] == "calls"] == [("calls", "half ? pair")]
     assert producer.stats().dropped == {("calls", "too_long"): 1}
 
 
