@@ -148,6 +148,15 @@ def test_two_registries_may_know_one_name_and_what_cannot_share_it_is_counted(
         NativeCounter("calls", producer=producer).inc()
 
 
+def test_a_name_that_producers_have_for_themselves_is_shown_and_not_sent(kit: Kit, registry: CollectorRegistry) -> None:
+    producer, transport, _ = kit
+    Counter("streamgauge_producer_dropped", "", registry=registry, producer=producer).inc()
+    producer.flush()
+    assert told(transport) == {}
+    assert producer.stats().dropped == {("streamgauge_producer_dropped", "reserved_name"): 1}
+    assert registry.get_sample_value("streamgauge_producer_dropped_total") == 1
+
+
 def test_amounts_that_no_sum_can_hold_are_shown_and_do_not_travel(kit: Kit, registry: CollectorRegistry) -> None:
     producer, transport, _ = kit
     paid = Counter("paid", "", registry=registry, producer=producer)

@@ -103,6 +103,18 @@ def test_what_is_no_number_raises_as_it_always_did_and_leaves_nothing_behind(kit
     assert transport.sums() == {}
 
 
+def test_created_series_are_shown_until_they_are_disabled_for_both_libraries(
+    kit: Kit, registry: CollectorRegistry, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(ours.enable_created_metrics)
+    Counter("same", "", registry=registry, producer=kit[0])
+    prometheus_client.Counter("theirs", "", registry=registry)
+    assert registry.get_sample_value("same_created")
+    assert registry.get_sample_value("theirs_created")
+    ours.disable_created_metrics()
+    assert b"_created" not in ours.generate_latest(registry)
+
+
 def test_exemplars_are_shown_in_openmetrics_and_checked(kit: Kit, registry: CollectorRegistry) -> None:
     producer, transport, _ = kit
     calls = Counter("calls", "", registry=registry, producer=producer)
