@@ -97,6 +97,17 @@ def follow(metric: Bound, head: MetricHead) -> None:
         _default.followers.add(metric)
 
 
+def is_made() -> bool:
+    """Whether there is a default producer already."""
+    return _default.producer is not None
+
+
+def tell(one: Bound) -> None:
+    """Call its `unbind` whenever the default producer becomes another one."""
+    with _default.lock:
+        _default.followers.add(one)
+
+
 def emit(event: Event, *, at_ms: int | None = None) -> None:
     """Send an event through the default producer; see `Producer.emit`."""
     (_default.producer or get_default()).emit(event, at_ms=at_ms)

@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from queue import Empty
 from typing import TypeVar
 
@@ -157,6 +158,10 @@ class Producer:
     def _declared(self, name: str) -> MetricHead | None:
         family = self._aggregate.families.get(name)
         return family.head if family else None
+
+    def adopt(self, name: str, make: Callable[[Aggregate], Family[Series]]) -> Family[Series]:
+        """The series of the metric `name`, made by `make` if it is new: for those that keep numbers of their own."""
+        return self._aggregate.families.get(name) or self._aggregate.families.setdefault(name, make(self._aggregate))
 
     def flush(self, timeout: float | None = None) -> FlushReport:
         """Send everything and wait for the acknowledgements, at most `timeout` seconds (default: the exit timeout)."""

@@ -1,0 +1,1 @@
+"""Bridges: prometheus_client's own."""

@@ -1,0 +1,26 @@
+"""Decorator: prometheus_client's own."""
+
+# prometheus_client has types for a part of its own; what it has is handed on as it is
+# pyright: reportUnknownVariableType=false
+
+from __future__ import annotations
+
+from typing import Any
+
+import prometheus_client.decorator as library
+from prometheus_client.decorator import (
+    decorate,
+    decorator,
+    getargspec,
+)
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(library, name)
+
+
+__all__ = [
+    "decorate",
+    "decorator",
+    "getargspec",
+]

@@ -1,0 +1,1 @@
+"""OpenMetrics: prometheus_client's own text and parser."""

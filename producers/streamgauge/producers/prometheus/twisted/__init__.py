@@ -1,0 +1,5 @@
+"""Twisted: prometheus_client's own resource."""
+
+from streamgauge.producers.prometheus.twisted._exposition import MetricsResource
+
+__all__ = ["MetricsResource"]
