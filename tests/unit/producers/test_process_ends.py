@@ -113,13 +113,30 @@ def test_a_second_sigterm_does_not_wait(tmp_path: Path) -> None:
 
 
 def test_sigterm_in_the_middle_of_a_flush_lets_that_go_on(tmp_path: Path) -> None:
-    program = WAITING.replace("threading.Event().wait()", "from streamgauge.producers import flush_all; flush_all(1)")
-    started = start(program, tmp_path, **AWAY)
-    time.sleep(0.3)
-    started.send_signal(signal.SIGTERM)
-    code, said = ended(started)
-    assert code == -signal.SIGTERM
-    assert "1 points were not delivered" in said
+    program = """
+        import signal, time
+        from streamgauge.producers import Counter, Producer, ProducerSettings, flush_on_sigterm
+        from streamgauge.producers.testing import CapturedTransport
+        class Interrupted(CapturedTransport):
+            def send(self, *message):
+                print("ready", flush=True)
+                signal.raise_signal(signal.SIGTERM)
+                super().send(*message)
+            def close(self, seconds):
+                super().close(seconds)
+                print(self.sums(), flush=True)
+        flush_on_sigterm()
+        producer = Producer(ProducerSettings(exit_timeout=500), Interrupted(), background=False)
+        Counter("calls", producer=producer).inc()
+        producer.flush(5)
+        time.sleep(60)
+    """
+    started = start(program, tmp_path)
+    try:
+        said, _ = started.communicate(timeout=SECONDS)
+    finally:
+        started.kill()
+    assert (started.returncode, said) == (-signal.SIGTERM, "{'calls': 1.0}\n")
 
 
 def test_the_first_process_of_a_container_ends_although_the_signal_alone_would_not_do_it(tmp_path: Path) -> None:
