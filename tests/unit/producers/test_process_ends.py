@@ -60,6 +60,19 @@ def test_the_default_deadline_is_two_seconds(tmp_path: Path) -> None:
     assert done.stdout == "2000\n"
 
 
+def test_a_closed_producer_leaves_no_thread(tmp_path: Path) -> None:
+    program = """
+        import threading
+        from streamgauge.producers import Counter, close_all
+        for _ in range(3):
+            Counter("calls").inc()
+        print(threading.active_count(), end=" ")
+        close_all()
+        print(threading.active_count())
+    """
+    assert run(program, tmp_path, **AWAY)[0].stdout == "2 1\n"
+
+
 def start(program: str, folder: Path, **environ: str) -> subprocess.Popen[str]:
     """Start a program and wait until it says that it is ready."""
     started = subprocess.Popen(
