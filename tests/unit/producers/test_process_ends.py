@@ -309,6 +309,45 @@ def test_under_gevent_the_flusher_is_a_thread_and_a_flush_lets_greenlets_run(tmp
     assert done.stdout == "True\nTrue\n{'calls': 2.0}\n", done.stderr
 
 
+UWSGI = """
+    import os, sys, threading, types
+    from streamgauge.producers import Counter, Producer, ProducerSettings, lifecycle
+    from streamgauge.producers.testing import CapturedTransport
+    said = []
+    uwsgi = sys.modules["uwsgi"] = types.ModuleType("uwsgi")
+    uwsgi.worker_id = lambda: 0
+    uwsgi.post_fork_hook = lambda: said.append("the application's own hook")
+    transport = CapturedTransport()
+    producer = Producer(ProducerSettings(), transport)
+    calls = Counter("calls", "", ["who"], producer=producer)
+    calls.labels("master").inc()
+    master, threads = producer.instance, threading.active_count()
+    lifecycle._process.pid = 0  # as after a fork that Python was not told of
+"""
+
+
+def test_uwsgis_master_gets_no_thread_and_its_workers_begin_anew(tmp_path: Path) -> None:
+    program = """
+        uwsgi.post_fork_hook()
+        calls.labels("worker").inc()
+        print(threads, threading.active_count(), producer.instance != master, said)
+        producer.close()
+        print(transport.sums())
+    """
+    done, _ = run(textwrap.dedent(UWSGI) + textwrap.dedent(program), tmp_path)
+    assert done.stdout == "1 2 True [\"the application's own hook\"]\n{'calls': 1.0}\n", done.stderr
+
+
+def test_a_child_that_nobody_told_of_its_fork_never_speaks_as_its_parent(tmp_path: Path) -> None:
+    program = """
+        lifecycle._process.end()
+        print(transport.sums())
+    """
+    done, _ = run(textwrap.dedent(UWSGI) + textwrap.dedent(program), tmp_path)
+    assert done.stdout == "{}\n"
+    assert "py-call-uwsgi-fork-hooks" in done.stderr
+
+
 def test_a_subinterpreter_counts_for_itself(tmp_path: Path) -> None:
     program = """
         import _xxsubinterpreters as interpreters
