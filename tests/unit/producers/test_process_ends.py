@@ -308,6 +308,29 @@ def test_under_gevent_the_flusher_is_a_thread_and_a_flush_lets_greenlets_run(tmp
     assert done.stdout == "True\nTrue\n{'calls': 2.0}\n", done.stderr
 
 
+def test_greenlets_and_the_flusher_contend_for_a_metric_and_lose_nothing(tmp_path: Path) -> None:
+    program = """
+        from gevent import monkey
+        monkey.patch_all()
+        import gevent
+        from streamgauge.producers import Counter, Producer, ProducerSettings
+        from streamgauge.producers.testing import CapturedTransport
+        transport = CapturedTransport()
+        producer = Producer(ProducerSettings(flush_interval=1), transport)
+        calls = Counter("calls", "", ["n"], producer=producer)
+        def record():
+            for number in range(3_000):
+                calls.labels(number % 40).inc()
+                if number % 50 == 0:
+                    gevent.sleep(0)
+        gevent.joinall([gevent.spawn(record) for _ in range(20)], raise_error=True)
+        producer.close()
+        print(transport.sums()["calls"])
+    """
+    done, _ = run(program, tmp_path)
+    assert (done.stdout, done.stderr) == ("60000.0\n", "")
+
+
 UWSGI = """
     import os, sys, threading, types
     from streamgauge.producers import Counter, Producer, ProducerSettings, lifecycle
