@@ -201,19 +201,15 @@ def uvicorn(one: Run) -> Ended:
     return one.end()
 
 
-def uwsgi(*words: str) -> Callable[[Run], Ended]:
-    """uWSGI with the application loaded in the master."""
-
-    def run(one: Run) -> Ended:
-        graceful = "--hook-master-start=unix_signal:15 gracefully_kill_them_all"
-        options = ["--master", "--processes=2", "--enable-threads", graceful, "--need-app", *words]
-        one.start("uwsgi", f"--http-socket={HOST}:{one.port}", *options, "--module=wsgi_app:app")
-        one.until(one.answers, "an open port")
-        for _ in range(REQUESTS):
-            one.get()
-        return one.end()
-
-    return run
+def uwsgi(one: Run) -> Ended:
+    """uWSGI with the application loaded in the master, which it forks without telling Python."""
+    graceful = "--hook-master-start=unix_signal:15 gracefully_kill_them_all"
+    options = ["--master", "--processes=2", "--enable-threads", "--need-app", graceful]
+    one.start("uwsgi", f"--http-socket={HOST}:{one.port}", *options, "--module=wsgi_app:app")
+    one.until(lambda: "master-start" in one.said() and one.answers(), "an open port")
+    for _ in range(REQUESTS):
+        one.get()
+    return one.end()
 
 
 def celery(one: Run) -> Ended:
@@ -226,12 +222,8 @@ def celery(one: Run) -> Ended:
 
 POOLS = {"parent": 10, "thread": 1, "pool": 10, "terminated": 10, "executor": 10}
 SERVED = {"boot": 7, "request": REQUESTS}
-UWSGI = [
-    Kind("uwsgi", uwsgi(), {"request": REQUESTS}, talks=True, apart=True),
-    Kind("uwsgi, fork hooks", uwsgi("--py-call-uwsgi-fork-hooks"), {"request": REQUESTS}, talks=True, apart=True),
-]
-if not shutil.which("uwsgi", path=str(Path(sys.executable).parent)):
-    UWSGI.clear()
+# it is no part of the development packages: `pip install pyuwsgi` brings it into the table
+HAVE_UWSGI = shutil.which("uwsgi", path=str(Path(sys.executable).parent)) is not None
 KINDS = [
     # those that take longest first
     Kind("celery", celery, {"boot": 7, "task": TASKS}, talks=True, apart=True),
@@ -263,5 +255,5 @@ KINDS = [
     ),
     Kind("gunicorn, gevent", gunicorn("--worker-class=gevent"), SERVED, talks=True, apart=True),
     Kind("uvicorn", uvicorn, {"request": REQUESTS}, talks=True),
-    *UWSGI,
+    *([Kind("uwsgi", uwsgi, {"request": REQUESTS}, talks=True, apart=True)] if HAVE_UWSGI else []),
 ]

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby
 from math import isfinite
 from operator import attrgetter
-from threading import RLock
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 from weakref import WeakSet
 
+from streamgauge.producers import native
 from streamgauge.producers.accounts import Accounts
 from streamgauge.producers.clock import Clock
 from streamgauge.schemas.batches import Delta, MetricHead
@@ -125,7 +125,7 @@ class Family(Generic[S_co]):
         self.head = head
         self.make = make
         self.reason = reason
-        self.lock = RLock()
+        self.lock = native.rlock()
         self.series: dict[tuple[str, ...], S_co] = {}
         self.overflowed = 0
         self._budget = budget
@@ -227,7 +227,7 @@ class Family(Generic[S_co]):
 
     def restart(self) -> None:
         """Forget what was recorded, keep the series: their handles are in use."""
-        self.lock = RLock()
+        self.lock = native.rlock()
         # series that a sweep forgot may still be in the application's hands
         every: list[Series | None] = [*self.series.values(), *self._forgotten, self._overflow]
         for one in every:
@@ -258,7 +258,7 @@ class Aggregate:
         self.families: dict[str, Family[Series]] = {}
         self._budget = budget
         self._window = (0, 0)
-        self._lock = RLock()
+        self._lock = native.rlock()
         self._finished: deque[list[Taken]] = deque()
         self._ticked = self._retired = 0
 
@@ -329,7 +329,7 @@ class Aggregate:
 
     def restart(self, accounts: Accounts) -> None:
         """Forget what was recorded: what a forked child does."""
-        self._lock = RLock()
+        self._lock = native.rlock()
         self.accounts = accounts
         self._finished.clear()
         for family in self.families.values():

@@ -10,8 +10,8 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from threading import RLock
 
+from streamgauge.producers import native
 from streamgauge.producers.accounts import Accounts
 from streamgauge.producers.aggregate import IDLE_NS, MAX_LABEL_CHARS, OVERFLOW, WINDOW_NS, Taken
 from streamgauge.producers.backlog import merged
@@ -76,7 +76,7 @@ class OpenFamilies:
 
     def restart(self, accounts: Accounts) -> None:
         """Forget everything: what a forked child does."""
-        self._lock = RLock()
+        self._lock = native.rlock()
         self._accounts = accounts
         self._metrics: dict[str, _Open] = {}
         self._waiting: dict[tuple[MetricHead, Labels, int], Delta] = {}

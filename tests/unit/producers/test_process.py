@@ -219,11 +219,11 @@ def test_a_child_that_forked_with_an_open_connection_ends_at_once(tmp_path: Path
     program = f"""
         import os, sys, time
         from streamgauge.producers import Counter, Producer, ProducerSettings
-        producer = Producer(ProducerSettings(brokers="127.0.0.1:9", flush_interval=20, exit_timeout=500))
+        # without a flusher, whose copied frame in the child would keep the handle alive
+        producer = Producer(ProducerSettings(brokers="127.0.0.1:9", exit_timeout=500), background=False)
         requests = Counter("requests", producer=producer)
         requests.inc()
-        while not producer.stats().batches_sent:
-            time.sleep(0.01)
+        producer.flush(0.1)
         before = time.monotonic()
         child = os.fork()
         if child == 0:

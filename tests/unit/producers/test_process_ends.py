@@ -60,6 +60,19 @@ def test_the_default_deadline_is_two_seconds(tmp_path: Path) -> None:
     assert done.stdout == "2000\n"
 
 
+def test_a_closed_producer_leaves_no_thread(tmp_path: Path) -> None:
+    program = """
+        import threading
+        from streamgauge.producers import Counter, close_all
+        for _ in range(3):
+            Counter("calls").inc()
+        print(threading.active_count(), end=" ")
+        close_all()
+        print(threading.active_count())
+    """
+    assert run(program, tmp_path, **AWAY)[0].stdout == "2 1\n"
+
+
 def start(program: str, folder: Path, **environ: str) -> subprocess.Popen[str]:
     """Start a program and wait until it says that it is ready."""
     started = subprocess.Popen(
@@ -113,13 +126,31 @@ def test_a_second_sigterm_does_not_wait(tmp_path: Path) -> None:
 
 
 def test_sigterm_in_the_middle_of_a_flush_lets_that_go_on(tmp_path: Path) -> None:
-    program = WAITING.replace("threading.Event().wait()", "from streamgauge.producers import flush_all; flush_all(1)")
-    started = start(program, tmp_path, **AWAY)
-    time.sleep(0.3)
-    started.send_signal(signal.SIGTERM)
-    code, said = ended(started)
-    assert code == -signal.SIGTERM
-    assert "1 points were not delivered" in said
+    program = """
+        import signal, time
+        from streamgauge.producers import Counter, Producer, ProducerSettings, flush_on_sigterm
+        from streamgauge.producers.testing import CapturedTransport
+        class Interrupted(CapturedTransport):
+            def send(self, *message):
+                if not self.sent:
+                    print("ready", flush=True)
+                    signal.raise_signal(signal.SIGTERM)
+                super().send(*message)
+            def close(self, seconds):
+                super().close(seconds)
+                print(self.sums(), flush=True)
+        flush_on_sigterm()
+        producer = Producer(ProducerSettings(exit_timeout=500), Interrupted(), background=False)
+        Counter("calls", producer=producer).inc()
+        producer.flush(5)
+        time.sleep(60)
+    """
+    started = start(program, tmp_path)
+    try:
+        said, _ = started.communicate(timeout=SECONDS)
+    finally:
+        started.kill()
+    assert (started.returncode, said) == (-signal.SIGTERM, "{'calls': 1.0}\n")
 
 
 def test_the_first_process_of_a_container_ends_although_the_signal_alone_would_not_do_it(tmp_path: Path) -> None:
@@ -130,11 +161,10 @@ def test_the_first_process_of_a_container_ends_although_the_signal_alone_would_n
 
 
 def test_who_handles_sigterm_already_keeps_it() -> None:
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        mine = signal.getsignal(signal.SIGTERM)
         assert not flush_on_sigterm()
-        assert signal.getsignal(signal.SIGTERM) is mine
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         said: list[bool] = []
         elsewhere = threading.Thread(target=lambda: said.append(flush_on_sigterm()))
@@ -276,6 +306,68 @@ def test_under_gevent_the_flusher_is_a_thread_and_a_flush_lets_greenlets_run(tmp
     """
     done, _ = run(program, tmp_path)
     assert done.stdout == "True\nTrue\n{'calls': 2.0}\n", done.stderr
+
+
+def test_greenlets_and_the_flusher_contend_for_a_metric_and_lose_nothing(tmp_path: Path) -> None:
+    program = """
+        from gevent import monkey
+        monkey.patch_all()
+        import gevent
+        from streamgauge.producers import Counter, Producer, ProducerSettings
+        from streamgauge.producers.testing import CapturedTransport
+        transport = CapturedTransport()
+        producer = Producer(ProducerSettings(flush_interval=1), transport)
+        calls = Counter("calls", "", ["n"], producer=producer)
+        def record():
+            for number in range(3_000):
+                calls.labels(number % 40).inc()
+                if number % 50 == 0:
+                    gevent.sleep(0)
+        gevent.joinall([gevent.spawn(record) for _ in range(20)], raise_error=True)
+        producer.close()
+        print(transport.sums()["calls"])
+    """
+    done, _ = run(program, tmp_path)
+    assert (done.stdout, done.stderr) == ("60000.0\n", "")
+
+
+UWSGI = """
+    import os, sys, threading, types
+    from streamgauge.producers import Counter, Producer, ProducerSettings, lifecycle
+    from streamgauge.producers.testing import CapturedTransport
+    said = []
+    uwsgi = sys.modules["uwsgi"] = types.ModuleType("uwsgi")
+    uwsgi.worker_id = lambda: 0
+    uwsgi.post_fork_hook = lambda: said.append("the application's own hook")
+    transport = CapturedTransport()
+    producer = Producer(ProducerSettings(), transport)
+    calls = Counter("calls", "", ["who"], producer=producer)
+    calls.labels("master").inc()
+    master, threads = producer.instance, threading.active_count()
+    lifecycle._process.pid = 0  # as after a fork that Python was not told of
+"""
+
+
+def test_uwsgis_master_gets_no_thread_and_its_workers_begin_anew(tmp_path: Path) -> None:
+    program = """
+        uwsgi.post_fork_hook()
+        calls.labels("worker").inc()
+        print(threads, threading.active_count(), producer.instance != master, said)
+        producer.close()
+        print(transport.sums())
+    """
+    done, _ = run(textwrap.dedent(UWSGI) + textwrap.dedent(program), tmp_path)
+    assert done.stdout == "1 2 True [\"the application's own hook\"]\n{'calls': 1.0}\n", done.stderr
+
+
+def test_a_child_that_nobody_told_of_its_fork_never_speaks_as_its_parent(tmp_path: Path) -> None:
+    program = """
+        lifecycle._process.end()
+        print(transport.sums())
+    """
+    done, _ = run(textwrap.dedent(UWSGI) + textwrap.dedent(program), tmp_path)
+    assert done.stdout == "{}\n"
+    assert "py-call-uwsgi-fork-hooks" in done.stderr
 
 
 def test_a_subinterpreter_counts_for_itself(tmp_path: Path) -> None:
