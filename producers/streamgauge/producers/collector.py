@@ -123,7 +123,7 @@ class Collector:
             now = self._clock()
             if now >= one.due:
                 # a late call is not made up for
-                one.due = max(one.due + one.interval, now)
+                one.due = one.due + one.interval if one.due + one.interval > now else now + one.interval
                 self._call(one)
         dues = [one.due for one in self._observations]
         return max(0.0, min(dues) - self._clock()) if dues else None
@@ -141,6 +141,11 @@ class Collector:
         with self._lock:
             self._observations = ()
         self._wake.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has no thread."""
+        return self._thread is None
 
     def _start(self) -> None:
         self._wake.set()

@@ -49,8 +49,8 @@ def flask_app() -> flask.Flask:
     app = flask.Flask("shop")
     bills = flask.Blueprint("bills", __name__, url_prefix="/bills")
 
-    @app.get("/users/<int:id>")
-    def user(id: int) -> str:
+    @app.get("/users/<int:number>")
+    def user(number: int) -> str:
         return "hello"
 
     @app.post("/upload")
@@ -80,7 +80,7 @@ def flask_app() -> flask.Flask:
 @pytest.mark.parametrize(
     ("method", "path", "labels"),
     [
-        ("GET", "/users/17", ("GET", "/users/<int:id>", "200", "")),
+        ("GET", "/users/17", ("GET", "/users/<int:number>", "200", "")),
         ("GET", "/users/joe", ("GET", "unmatched", "404", "")),
         ("BREW", "/users/17", ("_OTHER", "unmatched", "405", "")),
         ("GET", "/bills/may", ("GET", "/bills/<name>", "200", "")),
@@ -171,8 +171,8 @@ def test_the_middleware_keeps_to_the_rules_of_wsgi() -> None:
     assert call(measured, "GET", "/", SCRIPT_NAME="", QUERY_STRING="") == b"ok"
 
 
-def view(request: Any, id: int) -> HttpResponse:
-    if id == 500:
+def view(request: Any, number: int) -> HttpResponse:
+    if number == 500:
         raise KeyError("no such thing")
     return HttpResponse("hello")
 
@@ -181,15 +181,15 @@ def stream(request: Any) -> StreamingHttpResponse:
     return StreamingHttpResponse([b"0123456789"] * 3)
 
 
-async def waiting(request: Any, id: int) -> HttpResponse:
+async def waiting(request: Any, number: int) -> HttpResponse:
     await asyncio.sleep(0)
     return HttpResponse("hello")
 
 
 urlpatterns = [
-    path("users/<int:id>/", view),
+    path("users/<int:number>/", view),
     path("stream", stream),
-    path("api/", include([path("orders/<int:id>", waiting)])),
+    path("api/", include([path("orders/<int:number>", waiting)])),
 ]
 
 
@@ -208,10 +208,10 @@ def django_site() -> None:
 
 
 DJANGO = [
-    ("/users/17/", ("GET", "/users/<int:id>/", "200", "")),
+    ("/users/17/", ("GET", "/users/<int:number>/", "200", "")),
     ("/users/joe/", ("GET", "unmatched", "404", "")),
-    ("/users/500/", ("GET", "/users/<int:id>/", "500", "500")),
-    ("/api/orders/3", ("GET", "/api/orders/<int:id>", "200", "")),
+    ("/users/500/", ("GET", "/users/<int:number>/", "500", "500")),
+    ("/api/orders/3", ("GET", "/api/orders/<int:number>", "200", "")),
     ("/stream", ("GET", "/stream", "200", "")),
 ]
 
