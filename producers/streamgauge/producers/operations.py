@@ -74,8 +74,7 @@ class Operation(Around):
             @functools.wraps(function)
             def yielding(*args: Any, **named: Any) -> Generator[Any, Any, Any]:
                 with self.again():
-                    result: Any = yield from function(*args, **named)
-                    return result
+                    return (yield from cast("Generator[Any, Any, Any]", function(*args, **named)))
 
             return cast("F", yielding)
         if inspect.isasyncgenfunction(function):

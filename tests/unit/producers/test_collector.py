@@ -143,7 +143,12 @@ def test_one_thread_calls_everything_and_ends_with_the_last_observation(backgrou
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_a_forked_child_goes_on_in_a_thread_of_its_own(background: Collector) -> None:
     pids, (read, write) = set[int](), os.pipe()
-    background.observe_every(0.01, lambda: (pids.add(os.getpid()), os.write(write, b"%d\n" % os.getpid())))
+
+    def tell() -> None:
+        pids.add(os.getpid())
+        os.write(write, b"%d\n" % os.getpid())
+
+    background.observe_every(0.01, tell)
     until(lambda: pids)
     child = os.fork()
     if not child:

@@ -41,15 +41,17 @@ class ConsumerLag:
         try:
             topics: dict[str, Any] = orjson.loads(statistics).get("topics", {})
             found = [
-                (topic, partition, one["consumer_lag"])
+                # behind what was committed; before the first commit, behind what was read
+                (topic, partition, one["consumer_lag"] if one["consumer_lag"] >= 0 else one["consumer_lag_stored"])
                 for topic, body in topics.items()
                 for partition, one in body["partitions"].items()
-                if partition != "-1" and one["consumer_lag"] >= 0
+                if partition != "-1"
             ]
         except (ValueError, KeyError, TypeError, AttributeError):
             return
         for topic, partition, lag in found:
-            self.record(topic, partition, lag)
+            if lag >= 0:
+                self.record(topic, partition, lag)
 
     def record(self, topic: str, partition: int | str, lag: int) -> None:
         """The lag of one partition is `lag` now."""

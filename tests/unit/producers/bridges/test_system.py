@@ -9,6 +9,7 @@ import platform
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,6 @@ import psutil
 import pytest
 
 from streamgauge.producers import Collector, Counter
-from streamgauge.producers.bridges import host
 from streamgauge.producers.bridges.host import HostMetrics
 from streamgauge.producers.bridges.process import ProcessMetrics, observe_process
 from streamgauge.producers.bridges.readings import Readings
@@ -53,7 +53,12 @@ def test_cpu_time_adds_up_to_that_of_the_process() -> None:
 def test_the_process_is_described() -> None:
     recorded = Recorded()
     ready, end = threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: (ready.set(), end.wait()))
+
+    def wait() -> None:
+        ready.set()
+        end.wait()
+
+    thread = threading.Thread(target=wait)
     thread.start()
     ready.wait()
     try:
@@ -140,10 +145,10 @@ def test_collections_are_counted_by_generation_with_their_pauses(
     gc.collect()
     metrics()
     before = recorded.sums("cpython_gc_collections").get(("2",), 0.0)
-    for _ in range(50):
-        node: Any = Node()
-        node.itself = node
-    del node
+    nodes: list[Any] = [Node() for _ in range(50)]
+    for node in nodes:
+        node.itself = nodes
+    del nodes, node
     gc.collect()
     assert recorded.sums("cpython_gc_collections").get(("2",), 0.0) == before  # noted, recorded at the next call
     metrics()
@@ -207,8 +212,11 @@ def test_bytes_of_the_network_are_those_of_all_interfaces_but_loopback(monkeypat
         card = SimpleNamespace(bytes_recv=received, bytes_sent=2 * received, errin=0, errout=received // 100)
         return {"lo": card, "eth0": card, "eth1": card}
 
+    def looked(received: int, pernic: bool) -> dict[str, Any]:
+        return counters(received)
+
     for received in (1_000, 1_500):
-        monkeypatch.setattr(host._psutil, "net_io_counters", lambda pernic, now=received: counters(now))
+        monkeypatch.setattr(psutil, "net_io_counters", partial(looked, received))
         metrics()
 
     assert recorded.sums("system_network_io") == {("receive",): 1_000.0, ("transmit",): 2_000.0}
