@@ -148,7 +148,7 @@ def test_collections_are_counted_by_generation_with_their_pauses(
     nodes: list[Any] = [Node() for _ in range(50)]
     for node in nodes:
         node.itself = nodes
-    del nodes, node
+    nodes, node = [], None
     gc.collect()
     assert recorded.sums("cpython_gc_collections").get(("2",), 0.0) == before  # noted, recorded at the next call
     metrics()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -11,11 +12,6 @@ from wsgiref.validate import validator
 
 import flask
 import pytest
-from django.conf import settings
-from django.core.handlers.asgi import ASGIHandler
-from django.core.handlers.wsgi import WSGIHandler
-from django.http import HttpResponse, StreamingHttpResponse
-from django.urls import include, path
 
 from streamgauge.producers.bridges import asgi
 from streamgauge.producers.bridges.flask import instrument
@@ -23,7 +19,22 @@ from streamgauge.producers.bridges.wsgi import App, MetricsMiddleware
 from tests.unit.producers.bridges.recorded import Recorded
 from tests.unit.producers.bridges.test_asgi import call as call_asgi
 
+# without types of its own
+django: Any = importlib.import_module("django")
+http: Any = importlib.import_module("django.http")
+urls: Any = importlib.import_module("django.urls")
+wsgi_handler: Any = importlib.import_module("django.core.handlers.wsgi").WSGIHandler
+asgi_handler: Any = importlib.import_module("django.core.handlers.asgi").ASGIHandler
+
 DURATION, ACTIVE = "http_server_request_duration", "http_server_active_requests"
+
+
+def write_nothing(part: bytes) -> None:
+    pass
+
+
+def start_nothing(status: str, headers: Any, exc_info: Any = None) -> Any:
+    return write_nothing
 
 
 def call(app: App, method: str, path: str, body: bytes = b"", *, parts: int | None = None, **more: Any) -> bytes:
@@ -32,7 +43,7 @@ def call(app: App, method: str, path: str, body: bytes = b"", *, parts: int | No
     if body:
         environ["CONTENT_LENGTH"] = str(len(body))
     setup_testing_defaults(environ)
-    result = app(environ, lambda status, headers, exc_info=None: lambda data: None)
+    result: Any = app(environ, start_nothing)
     try:
         got = b""
         for number, part in enumerate(result, 1):
@@ -171,30 +182,36 @@ def test_the_middleware_keeps_to_the_rules_of_wsgi() -> None:
     assert call(measured, "GET", "/", SCRIPT_NAME="", QUERY_STRING="") == b"ok"
 
 
-def view(request: Any, number: int) -> HttpResponse:
+def view(request: Any, number: int) -> Any:
     if number == 500:
         raise KeyError("no such thing")
-    return HttpResponse("hello")
+    return http.HttpResponse("hello")
 
 
-def stream(request: Any) -> StreamingHttpResponse:
-    return StreamingHttpResponse([b"0123456789"] * 3)
+def stream(request: Any) -> Any:
+    return http.StreamingHttpResponse([b"0123456789"] * 3)
 
 
-async def waiting(request: Any, number: int) -> HttpResponse:
+async def waiting(request: Any, number: int) -> Any:
     await asyncio.sleep(0)
-    return HttpResponse("hello")
+    return http.HttpResponse("hello")
 
 
 urlpatterns = [
-    path("users/<int:number>/", view),
-    path("stream", stream),
-    path("api/", include([path("orders/<int:number>", waiting)])),
+    urls.path("users/<int:number>/", view),
+    urls.path("stream", stream),
+    urls.path("api/", urls.include([urls.path("orders/<int:number>", waiting)])),
 ]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def django_site() -> None:
+    configure_django()
+
+
+def configure_django() -> None:
+    """Django has one configuration a process: whoever comes first makes it."""
+    settings: Any = importlib.import_module("django.conf").settings
     if not settings.configured:
         settings.configure(
             ROOT_URLCONF=__name__,
@@ -202,8 +219,6 @@ def django_site() -> None:
             MIDDLEWARE=["streamgauge.producers.bridges.django.RouteMiddleware"],
             LOGGING_CONFIG=None,
         )
-        import django
-
         django.setup()
 
 
@@ -221,7 +236,7 @@ DJANGO = [
 def test_a_request_of_django_is_recorded_by_its_route(url: str, labels: tuple[str, ...]) -> None:
     recorded = Recorded()
 
-    call(MetricsMiddleware(WSGIHandler(), producer=recorded.producer), "GET", url)
+    call(MetricsMiddleware(wsgi_handler(), producer=recorded.producer), "GET", url)
 
     assert recorded.counts(DURATION) == {labels: 1}
 
@@ -230,6 +245,6 @@ def test_a_request_of_django_is_recorded_by_its_route(url: str, labels: tuple[st
 async def test_a_request_of_async_django_is_recorded_by_its_route(url: str, labels: tuple[str, ...]) -> None:
     recorded = Recorded()
 
-    await call_asgi(asgi.MetricsMiddleware(ASGIHandler(), producer=recorded.producer), "GET", url)
+    await call_asgi(asgi.MetricsMiddleware(asgi_handler(), producer=recorded.producer), "GET", url)
 
     assert recorded.counts(DURATION) == {labels: 1}
