@@ -22,7 +22,7 @@ from tests.benchmarks.report import Figure
 
 ROUNDS = 7
 ROUTE = SimpleNamespace(path="/orders/{id}")
-START = {"type": "http.response.start", "status": 200, "headers": []}
+START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
 BODY = {"type": "http.response.body", "body": b"hello"}
 ASKED = {"type": "http.request", "body": b"", "more_body": False}
 

@@ -77,6 +77,15 @@ def test_statements_are_timed_by_their_kind(database: Database) -> None:
     }
 
 
+def test_a_row_that_cannot_be_read_is_no_second_statement(database: Database) -> None:
+    with database.engine.connect() as connection:
+        found = connection.execute(sqlalchemy.text("SELECT 'a' UNION ALL SELECT CAST(x'ff' AS TEXT)"))
+        with pytest.raises(OperationalError):
+            found.fetchall()
+
+    assert database.recorded.counts(DURATION) == {("sqlite", "SELECT", ""): 1}
+
+
 def test_the_pool_shows_who_has_connections_and_who_waits(database: Database) -> None:
     held = [database.engine.connect() for _ in range(3)]
     database.collector.collect()
@@ -255,7 +264,7 @@ async def test_lookups_are_hits_and_misses_plain_or_async() -> None:
         return missing if key == "new" else None
 
     assert [session_of(key) for key in "aab"] == ["Ann", "Ann", None]
-    assert await price_of("old") is None
+    assert [await price_of("old") for _ in range(2)] == [None, None]
     assert await price_of("new") is missing
     with pytest.raises(KeyError):
         await price_of("broken")
@@ -263,7 +272,7 @@ async def test_lookups_are_hits_and_misses_plain_or_async() -> None:
     assert recorded.sums("cache_lookups") == {
         ("sessions", "hit"): 2.0,
         ("sessions", "miss"): 1.0,
-        ("prices", "hit"): 1.0,
+        ("prices", "hit"): 2.0,
         ("prices", "miss"): 1.0,
     }
 

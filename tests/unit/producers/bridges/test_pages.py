@@ -19,6 +19,15 @@ from tests.support.snippets import events_of, program
 BRIDGES = ROOT / "docs" / "how-to" / "bridges.md"
 EVENTS = ROOT / "docs" / "how-to" / "business-events.md"
 SNIPPETS = documents.snippets(BRIDGES, "python")
+OPEN = {
+    "bridge": "close",
+    "pool": "close",
+    "client": "close",
+    "session": "close",
+    "runtime": "stop",
+    "engine": "dispose",
+}
+"""What examples leave open, and how it is closed."""
 
 
 def tidy(names: dict[str, Any]) -> None:
@@ -31,14 +40,12 @@ def tidy(names: dict[str, Any]) -> None:
     root = logging.getLogger()
     for handler in [one for one in root.handlers if isinstance(one, MetricsHandler)]:
         root.removeHandler(handler)
-    for name in ("bridge", "pool", "client", "session", "runtime"):
+    for name, end in OPEN.items():
         if name in names:
-            getattr(names[name], "close", getattr(names[name], "stop", None))()
-    if "engine" in names:
-        names["engine"].dispose()
+            getattr(names[name], end)()
 
 
-@pytest.mark.parametrize("number", range(len(SNIPPETS)), ids=lambda number: str(SNIPPETS[number]))
+@pytest.mark.parametrize("number", range(len(SNIPPETS)), ids=[str(one) for one in SNIPPETS])
 def test_every_example_of_a_bridge_runs(number: int) -> None:
     if "django" in SNIPPETS[number].text:
         importlib.import_module("tests.unit.producers.bridges.test_wsgi").configure_django()

@@ -12,8 +12,10 @@ from wsgiref.validate import validator
 
 import flask
 import pytest
+from asgiref.sync import iscoroutinefunction
 
 from streamgauge.producers.bridges import asgi
+from streamgauge.producers.bridges.django import RouteMiddleware
 from streamgauge.producers.bridges.flask import instrument
 from streamgauge.producers.bridges.wsgi import App, MetricsMiddleware
 from tests.unit.producers.bridges.recorded import Recorded
@@ -220,6 +222,17 @@ def configure_django() -> None:
             LOGGING_CONFIG=None,
         )
         django.setup()
+
+
+def test_django_sees_that_the_middleware_of_an_async_application_is_to_be_awaited() -> None:
+    async def awaited(request: Any) -> Any:
+        return request
+
+    def called(request: Any) -> Any:
+        return request
+
+    assert iscoroutinefunction(RouteMiddleware(awaited))
+    assert not iscoroutinefunction(RouteMiddleware(called))
 
 
 DJANGO = [
