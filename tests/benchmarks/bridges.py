@@ -17,7 +17,7 @@ from streamgauge.producers import Producer, operation, set_default
 from streamgauge.producers.bridges import asgi, wsgi
 from streamgauge.producers.bridges.logs import MetricsHandler
 from tests.benchmarks.options import Options
-from tests.benchmarks.producer import new_producer
+from tests.benchmarks.producer_calls import new_producer
 from tests.benchmarks.report import Figure
 
 ROUNDS = 7

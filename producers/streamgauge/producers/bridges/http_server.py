@@ -72,9 +72,9 @@ class ServerMetrics:
         self._duration.labels(*labels).observe(seconds)
         if self._sizes:
             if received:
-                self._received.labels(*labels).observe(received)
+                self._received.labels(*labels).observe(float(received))
             if labels[2]:
-                self._sent.labels(*labels).observe(sent)
+                self._sent.labels(*labels).observe(float(sent))
 
 
 def outcome(status: int, error: str) -> tuple[str, str]:

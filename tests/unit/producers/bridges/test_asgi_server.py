@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
 
 import uvicorn
@@ -35,12 +35,12 @@ async def endless(request: Request) -> Response:
 
 
 @contextmanager
-def served(app: MetricsMiddleware) -> Iterator[int]:
+def served(app: MetricsMiddleware) -> Generator[int]:
     """The port of a server in a thread."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()  # who connects before the server is there waits for it
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=2))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=2))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:

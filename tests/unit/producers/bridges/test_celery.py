@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -29,7 +30,7 @@ class Scene:
     def __init__(self, unique: str) -> None:
         self.recorded = Recorded()
         self.app: Any = celery.Celery(unique, broker="memory://", backend="cache+memory://", set_as_current=False)
-        self.app.conf.update(task_default_queue=unique, worker_hijack_root_logger=False)
+        self.app.conf.update(task_default_queue=unique, worker_hijack_root_logger=False, worker_redirect_stdouts=False)
 
         self.add = self.task("add", add)
         self.fail = self.task("fail", fail)
@@ -58,6 +59,16 @@ def try_again(self: Any) -> str:
     if not self.request.retries:
         raise self.retry(exc=TimeoutError("slow"))
     return "at last"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A worker sets up the root logger of its process, which is everybody's here."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from tests.unit.producers.bridges.recorded import Recorded
 from tests.unit.producers.decoded import Value, values
 
 TASKS = 8
-APP = '''
+QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+APP = """
 from pathlib import Path
 
 from celery import Celery
@@ -34,7 +35,7 @@ bridge = instrument(app)
 @app.task(name="touch")
 def touch(number):
     Path({folder!r}, str(number)).touch()
-'''
+"""
 
 
 def until(condition: Callable[[], object], worker: subprocess.Popen[str]) -> None:
@@ -79,8 +80,7 @@ def test_runs_of_all_processes_of_a_pool_arrive_once_when_the_worker_ends(tmp_pa
     bridge.close()
     sender.close()
     worker = subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "shop_app", "worker", "-P", "prefork", "-c", "2", "-l", "ERROR"]
-        + ["--without-gossip", "--without-mingle", "--without-heartbeat"],
+        [sys.executable, "-m", "celery", *"-A shop_app worker -P prefork -c 2 -l ERROR".split(), *QUIET],
         cwd=tmp_path,
         # nothing is sent before the end: what arrives was sent by it
         env={**os.environ, "STREAMGAUGE_BROKERS": address, "STREAMGAUGE_FLUSH_INTERVAL": "10m"},

@@ -12,7 +12,6 @@ from wsgiref.validate import validator
 
 import flask
 import pytest
-from asgiref.sync import iscoroutinefunction
 
 from streamgauge.producers.bridges import asgi
 from streamgauge.producers.bridges.django import RouteMiddleware
@@ -25,6 +24,7 @@ from tests.unit.producers.bridges.test_asgi import call as call_asgi
 django: Any = importlib.import_module("django")
 http: Any = importlib.import_module("django.http")
 urls: Any = importlib.import_module("django.urls")
+sync: Any = importlib.import_module("asgiref.sync")
 wsgi_handler: Any = importlib.import_module("django.core.handlers.wsgi").WSGIHandler
 asgi_handler: Any = importlib.import_module("django.core.handlers.asgi").ASGIHandler
 
@@ -231,8 +231,8 @@ def test_django_sees_that_the_middleware_of_an_async_application_is_to_be_awaite
     def called(request: Any) -> Any:
         return request
 
-    assert iscoroutinefunction(RouteMiddleware(awaited))
-    assert not iscoroutinefunction(RouteMiddleware(called))
+    assert sync.iscoroutinefunction(RouteMiddleware(awaited))
+    assert not sync.iscoroutinefunction(RouteMiddleware(called))
 
 
 DJANGO = [
