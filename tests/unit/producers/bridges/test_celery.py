@@ -121,7 +121,8 @@ def test_nothing_is_remembered_of_a_run_that_is_over(scene: Scene) -> None:
         scene.add.apply((1, 2))
     gc.collect()
     request_type: Any = importlib.import_module("celery.app.task").Context
-    kept = [one for one in gc.get_objects() if isinstance(one, request_type) and STARTED in vars(one)]
+    # not isinstance: proxies of other libraries answer for objects that are gone
+    kept = [one for one in gc.get_objects() if type(one) is request_type and STARTED in vars(one)]
 
     assert kept == []
     assert all(len(value) <= 6 for value in vars(scene.bridge).values() if hasattr(value, "__len__"))
