@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tests.support import documents
 
 
 @contextmanager
-def program(page: Path, *, numbers: slice = slice(None)) -> Iterator[tuple[dict[str, Any], CapturedTransport]]:
+def program(page: Path, *, numbers: slice = slice(None)) -> Generator[tuple[dict[str, Any], CapturedTransport]]:
     """The names that the Python snippets of a page leave, run one after the other, and what they sent."""
     producer, transport, _ = captured_producer()
     module = types.ModuleType(f"program_of_{page.stem.replace('-', '_')}")

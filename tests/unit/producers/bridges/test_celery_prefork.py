@@ -20,7 +20,7 @@ from tests.unit.producers.bridges.recorded import Recorded
 from tests.unit.producers.decoded import Value, values
 
 TASKS = 8
-QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+QUIET = ("-l", "ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat")
 APP = """
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def test_runs_of_all_processes_of_a_pool_arrive_once_when_the_worker_ends(tmp_pa
     bridge.close()
     sender.close()
     worker = subprocess.Popen(
-        [sys.executable, "-m", "celery", *"-A shop_app worker -P prefork -c 2 -l ERROR".split(), *QUIET],
+        [sys.executable, "-m", "celery", "-A", "shop_app", "worker", "-P", "prefork", "-c", "2", *QUIET],
         cwd=tmp_path,
         # nothing is sent before the end: what arrives was sent by it
         env={**os.environ, "STREAMGAUGE_BROKERS": address, "STREAMGAUGE_FLUSH_INTERVAL": "10m"},
