@@ -13,9 +13,18 @@ from timeit import Timer
 from types import SimpleNamespace
 from typing import Any
 
-from streamgauge.producers import Producer, operation, set_default
-from streamgauge.producers.bridges import asgi, wsgi
+import httpx
+import sqlalchemy
+
+from streamgauge.producers import Collector, Producer, operation, set_default
+from streamgauge.producers.bridges import asgi, celery, redis, wsgi
+from streamgauge.producers.bridges import sqlalchemy as sqlalchemy_bridge
+from streamgauge.producers.bridges.caches import count_lookups
+from streamgauge.producers.bridges.host import HostMetrics
+from streamgauge.producers.bridges.httpx import MeteredTransport
 from streamgauge.producers.bridges.logs import MetricsHandler
+from streamgauge.producers.bridges.process import ProcessMetrics
+from streamgauge.producers.bridges.runtime import RuntimeMetrics
 from tests.benchmarks.options import Options
 from tests.benchmarks.producer_calls import new_producer
 from tests.benchmarks.report import Figure
@@ -124,6 +133,7 @@ def run(options: Options) -> Iterator[Figure]:
     try:
         yield from requests(producer, calls)
         yield from others(producer, calls)
+        yield from libraries(producer, calls // 4)
     finally:
         set_default(None)
 
@@ -148,11 +158,12 @@ def requests(producer: Producer, calls: int) -> Iterator[Figure]:
     yield Figure("CPU a request, WSGI", "ours", whole, "ns", bare, "no middleware")
 
 
+def nothing(*words: object) -> None:
+    """Do nothing."""
+
+
 def others(producer: Producer, calls: int) -> Iterator[Figure]:
     """What an operation and a record of a log cost."""
-
-    def nothing() -> None:
-        pass
 
     def block() -> None:
         with operation("charge_card"):
@@ -181,3 +192,41 @@ def others(producer: Producer, calls: int) -> Iterator[Figure]:
     whole = nanoseconds(record, calls)
     log.handlers.clear()
     yield Figure("CPU a call", "a log record, one measure", whole, "ns", floor, "no handler")
+
+
+def libraries(producer: Producer, calls: int) -> Iterator[Figure]:
+    """What bridges add to calls of the libraries themselves, which cost more than they do."""
+    collector = Collector(producer, background=False)
+    bare, engine = sqlalchemy.create_engine("sqlite://"), sqlalchemy.create_engine("sqlite://")
+    sqlalchemy_bridge.instrument(engine, producer=producer, collector=collector)
+    one = sqlalchemy.text("SELECT 1")
+    with bare.connect() as plain, engine.connect() as measured:
+        floor = nanoseconds(lambda: plain.execute(one).scalar(), calls)
+        whole = nanoseconds(lambda: measured.execute(one).scalar(), calls)
+    yield Figure("CPU a call", "a statement, SQLAlchemy", whole, "ns", floor, "not instrumented")
+    answered = httpx.MockTransport(lambda request: httpx.Response(200))
+    request = httpx.Request("GET", "http://shop/")
+    transport = MeteredTransport(answered, hosts=["shop"], producer=producer)
+    floor = nanoseconds(lambda: answered.handle_request(request), calls)
+    whole = nanoseconds(lambda: transport.handle_request(request), calls)
+    yield Figure("CPU a call", "a request, HTTPX's transport", whole, "ns", floor, "not instrumented")
+    app: Any = importlib.import_module("celery").Celery("benchmark", set_as_current=False)
+    task = app.task(name="task", shared=False)(nothing)
+    floor = nanoseconds(task.apply, calls // 4)
+    bridge = celery.instrument(app, producer=producer)
+    yield Figure(
+        "CPU a call", "a task, Celery, in place", nanoseconds(task.apply, calls // 4), "ns", floor, "not instrumented"
+    )
+    bridge.close()
+    client: Any = type("Client", (), {"execute_command": nothing, "pipeline": nothing})()
+    floor = nanoseconds(lambda: client.execute_command("GET", "a"), calls)
+    redis.instrument(client, producer=producer)
+    whole = nanoseconds(lambda: client.execute_command("GET", "a"), calls)
+    yield Figure("CPU a call", "a command, redis, sent nowhere", whole, "ns", floor, "not instrumented")
+    found = count_lookups("benchmark", producer=producer)(str)
+    yield Figure(
+        "CPU a call", "a counted lookup", nanoseconds(found, calls), "ns", nanoseconds(str, calls), "not counted"
+    )
+    yield Figure("CPU a look", "process", nanoseconds(ProcessMetrics(producer), 50) / 1_000, "us")
+    yield Figure("CPU a look", "host", nanoseconds(HostMetrics(["/"], producer), 50) / 1_000, "us")
+    yield Figure("CPU a look", "runtime", nanoseconds(RuntimeMetrics(producer), 50) / 1_000, "us")

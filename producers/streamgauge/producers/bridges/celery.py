@@ -6,16 +6,19 @@
 | `celery_task_queue_wait` (histogram) | none | s | `operation` |
 | `celery_task_retries` (counter) | none | {retry} | `operation`, `error_type` |
 | `celery_task_active` (gauge) | none | {task} | `operation` |
+| `celery_tasks_unfinished` (counter) | none | {task} | `operation`, `status`, `error_type` |
 | `celery_tasks_published` (counter) | `messaging.client.sent.messages` | {message} | `operation` |
 
 `operation` is the task's name, `status` Celery's state (SUCCESS, FAILURE, RETRY …). What is remembered of a run lives in
 its request and goes with it. The wait is that from publishing, or from the `eta`, until the start, by the clocks of two
-machines; it needs `instrument` on the publishing side too. A worker process that is killed reports nothing of its run.
+machines; it needs `instrument` on the publishing side too. A run whose process is killed, by a hard time limit or by the
+system, has no duration: the worker's main process counts it as unfinished, and tasks that are revoked or expired too.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -33,6 +36,8 @@ PUBLISHED = "streamgauge_published"
 """Header of a task's message: when it was published, in seconds since the epoch."""
 STARTED, ACTIVE, ERROR = "_streamgauge_started", "_streamgauge_active", "_streamgauge_error"
 """What a request remembers of its run."""
+MAX_TOLD = 256
+"""Tasks without an end whose second telling is recognised."""
 
 
 class CeleryBridge:
@@ -55,14 +60,23 @@ class CeleryBridge:
             "celery_task_retries", "Runs that ask for another", labels("error_type"), unit="{retry}", producer=producer
         )
         self._active = Gauge("celery_task_active", "Tasks that run", labels(), unit="{task}", producer=producer)
+        self._unfinished = Counter(
+            "celery_tasks_unfinished",
+            "Tasks that did not run to an end",
+            labels("status", "error_type"),
+            unit="{task}",
+            producer=producer,
+        )
         self._published = Counter(
             "celery_tasks_published", "Tasks sent to the broker", labels(), unit="{message}", producer=producer
         )
+        self._told: deque[Any] = deque(maxlen=MAX_TOLD)
         self._connected: list[tuple[Any, Callable[..., None]]] = [
             (_signals.before_task_publish, self._publish),
             (_signals.task_prerun, self._begin),
             (_signals.task_failure, self._failed),
             (_signals.task_retry, self._retried),
+            (_signals.task_revoked, self._revoked),
             (_signals.task_postrun, self._end),
             (_signals.worker_process_shutdown, self._worker_ends),
         ]
@@ -98,9 +112,21 @@ class CeleryBridge:
         if since is not None:
             self._wait.labels(task.name).observe(max(0.0, time.time() - since))
 
-    def _failed(self, sender: Any = None, exception: Any = None, **_: Any) -> None:
-        if self._ours(sender) and exception is not None:
-            setattr(sender.request, ERROR, error_name(exception))
+    def _failed(self, sender: Any = None, task_id: Any = None, exception: Any = None, **_: Any) -> None:
+        if not self._ours(sender) or exception is None:
+            return
+        request, name = sender.request, error_name(exception)
+        if STARTED in vars(request):
+            setattr(request, ERROR, name)
+        # a hard time limit is told twice by the main process, a rejection once more after the run's own end
+        elif name != "Reject" and task_id not in self._told:
+            self._told.append(task_id)
+            self._unfinished.labels(sender.name, "FAILURE", name).inc()
+
+    def _revoked(self, sender: Any = None, terminated: bool = False, expired: bool = False, **_: Any) -> None:
+        if self._ours(sender):
+            reason = "terminated" if terminated else "expired" if expired else "revoked"
+            self._unfinished.labels(sender.name, "REVOKED", reason).inc()
 
     def _retried(self, sender: Any = None, reason: Any = None, **_: Any) -> None:
         if self._ours(sender):

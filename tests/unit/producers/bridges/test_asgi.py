@@ -205,6 +205,23 @@ async def test_a_client_that_leaves_is_an_error_of_its_own(how: str) -> None:
     assert recorded.last(ACTIVE) == {("GET",): 0.0}
 
 
+async def test_a_file_that_the_server_sends_by_itself_ends_the_exchange() -> None:
+    recorded, over = Recorded(), list[int]()
+
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.pathsend", "path": "/file"})
+        over.append(sum(recorded.counts(DURATION).values()))
+
+    async def asked() -> Message:
+        return {"type": "http.request"}
+
+    await MetricsMiddleware(app, producer=recorded.producer)(http_scope(), asked, nothing)
+
+    assert over == [1]
+    assert recorded.counts(DURATION) == {("GET", "unmatched", "200", ""): 1}
+
+
 async def test_a_client_that_leaves_after_the_answer_is_no_error() -> None:
     recorded = Recorded()
 

@@ -125,8 +125,23 @@ def test_nothing_is_remembered_of_a_run_that_is_over(scene: Scene) -> None:
     kept = [one for one in gc.get_objects() if type(one) is request_type and STARTED in vars(one)]
 
     assert kept == []
-    assert all(len(value) <= 6 for value in vars(scene.bridge).values() if hasattr(value, "__len__"))
+    assert all(len(value) <= 7 for value in vars(scene.bridge).values() if hasattr(value, "__len__"))
     assert ERROR not in vars(scene.add.request)
+
+
+def test_tasks_that_never_run_to_an_end_are_counted_by_why(scene: Scene) -> None:
+    for reason in ({"terminated": True}, {"expired": True}, {}):
+        signals.task_revoked.send(sender=scene.add, request=None, **reason)
+    for _ in range(2):  # the main process tells of a time limit twice
+        signals.task_failure.send(sender=scene.add, task_id="1", exception=MemoryError())
+    signals.task_failure.send(sender=scene.add, task_id="2", exception=celery.exceptions.Reject())
+
+    assert scene.recorded.sums("celery_tasks_unfinished") == {
+        ("add", "REVOKED", "terminated"): 1.0,
+        ("add", "REVOKED", "expired"): 1.0,
+        ("add", "REVOKED", "revoked"): 1.0,
+        ("add", "FAILURE", "MemoryError"): 1.0,
+    }
 
 
 def test_tasks_of_another_app_are_its_own_business(scene: Scene, unique: str) -> None:

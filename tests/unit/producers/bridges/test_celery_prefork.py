@@ -20,11 +20,12 @@ from tests.unit.producers.bridges.recorded import Recorded
 from tests.unit.producers.decoded import Value, values
 
 TASKS = 8
-QUIET = ("-l", "ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat")
+QUIET = ("-l", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat")
 APP = """
+import time
 from pathlib import Path
 
-from celery import Celery
+from celery import Celery, signals
 from streamgauge.producers.bridges.celery import instrument
 
 app = Celery("shop", broker="filesystem://")
@@ -35,6 +36,21 @@ bridge = instrument(app)
 @app.task(name="touch")
 def touch(number):
     Path({folder!r}, str(number)).touch()
+
+
+@app.task(name="hang", time_limit=1)
+def hang():
+    time.sleep(600)
+
+
+@signals.task_failure.connect(weak=False)
+def failed(task_id, **_):
+    Path({folder!r}, task_id).touch()
+
+
+@signals.task_revoked.connect(weak=False)
+def revoked(request, **_):
+    Path({folder!r}, request.id).touch()
 """
 
 
@@ -63,7 +79,7 @@ def everything(address: str, topic: str) -> list[Captured]:
     return found
 
 
-def test_runs_of_all_processes_of_a_pool_arrive_once_when_the_worker_ends(tmp_path: Path) -> None:
+def test_runs_of_all_processes_of_a_pool_arrive_once_and_those_that_were_killed_are_told(tmp_path: Path) -> None:
     broker = Producer({"test.mock.num.brokers": 1})
     address = str(next(iter(broker.list_topics(timeout=20).brokers.values()))).split("/")[0]
     folder, queue = tmp_path / "done", tmp_path / "queue"
@@ -75,10 +91,8 @@ def test_runs_of_all_processes_of_a_pool_arrive_once_when_the_worker_ends(tmp_pa
     sender.conf.update(broker_transport_options=options, task_default_queue="shop")
     recorded = Recorded()
     bridge = instrument(sender, producer=recorded.producer)
-    for number in range(TASKS):
-        sender.send_task("touch", (number,))
-    bridge.close()
-    sender.close()
+    sender.send_task("hang")
+    sender.send_task("hang", expires=0.001)
     worker = subprocess.Popen(
         [sys.executable, "-m", "celery", "-A", "shop_app", "worker", "-P", "prefork", "-c", "2", *QUIET],
         cwd=tmp_path,
@@ -89,16 +103,26 @@ def test_runs_of_all_processes_of_a_pool_arrive_once_when_the_worker_ends(tmp_pa
         text=True,
     )
     try:
-        until(lambda: len(list(folder.iterdir())) == TASKS, worker)
+        # whoever is killed loses what it has not sent: first come those that are
+        until(lambda: len(list(folder.iterdir())) == 2, worker)
+        for number in range(TASKS):
+            sender.send_task("touch", (number,))
+        until(lambda: len(list(folder.iterdir())) == 2 + TASKS, worker)
         worker.send_signal(signal.SIGTERM)
         _, said = worker.communicate(timeout=60)
     finally:
+        bridge.close()
+        sender.close()
         worker.kill()
         worker.wait()
     found: dict[tuple[str, ...], Value] = values(everything(address, "sg.local.metrics.v1"))
 
+    print(said)
     assert worker.returncode == 0, said
-    assert recorded.sums("celery_tasks_published") == {("touch",): TASKS}
+    assert recorded.sums("celery_tasks_published") == {("touch",): TASKS, ("hang",): 2.0}
     assert found["celery_task_duration", "touch", "SUCCESS", ""].count == TASKS
     assert found["celery_task_queue_wait", "touch"].count == TASKS
     assert found["celery_task_active", "touch"].last[1] == 0.0
+    assert ("celery_task_duration", "hang", "FAILURE", "TimeLimitExceeded") not in found
+    unfinished = {key[1:]: one.sum for key, one in found.items() if key[0] == "celery_tasks_unfinished"}
+    assert unfinished == {("hang", "FAILURE", "TimeLimitExceeded"): 1.0, ("hang", "REVOKED", "expired"): 1.0}

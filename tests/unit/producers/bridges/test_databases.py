@@ -76,6 +76,19 @@ def test_statements_are_timed_by_their_kind(database: Database) -> None:
     }
 
 
+def test_many_rows_of_a_statement_are_one_call(database: Database) -> None:
+    database.run("CREATE TABLE orders (id INTEGER)")
+    with database.engine.begin() as connection:
+        connection.execute(sqlalchemy.text("INSERT INTO orders VALUES (:id)"), [{"id": n} for n in range(5)])
+        connection.exec_driver_sql("UPDATE orders SET id = 0", execution_options={"no_parameters": True})
+
+    assert database.recorded.counts(DURATION) == {
+        ("sqlite", "CREATE", ""): 1,
+        ("sqlite", "INSERT", ""): 1,
+        ("sqlite", "UPDATE", ""): 1,
+    }
+
+
 def test_a_row_that_cannot_be_read_is_no_second_statement(database: Database) -> None:
     with database.engine.connect() as connection:
         found = connection.execute(sqlalchemy.text("SELECT 'a' UNION ALL SELECT CAST(x'ff' AS TEXT)"))
