@@ -20,6 +20,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from streamgauge.producers.producer import Producer
 
 _signals: Any = need("celery.signals", "celery")
+_util: Any = need("billiard.util", "celery")
 PUBLISHED = "streamgauge_published"
 """Header of a task's message: when it was published, in seconds since the epoch."""
 STARTED, ACTIVE, ERROR = "_streamgauge_started", "_streamgauge_active", "_streamgauge_error"
@@ -145,7 +147,10 @@ class CeleryBridge:
         self._duration.labels(task.name, state or "UNKNOWN", error).observe(seconds)
 
     def _worker_ends(self, **_: Any) -> None:
-        # processes of the prefork pool end without atexit
+        # processes of the prefork pool end without atexit; one that replaced another is killed as soon as the thread that
+        # started it ends, in the midst of the worker's shutdown
+        with suppress(Exception):  # other systems than Linux
+            _util.set_pdeathsig(0)
         (self._producer or default.get_default()).close()
 
 

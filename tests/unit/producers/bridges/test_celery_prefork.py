@@ -20,7 +20,7 @@ from tests.unit.producers.bridges.recorded import Recorded
 from tests.unit.producers.decoded import Value, values
 
 TASKS = 8
-QUIET = ("-l", "INFO", "--without-gossip", "--without-mingle", "--without-heartbeat")
+QUIET = ("-l", "ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat")
 APP = """
 import time
 from pathlib import Path
@@ -117,7 +117,6 @@ def test_runs_of_all_processes_of_a_pool_arrive_once_and_those_that_were_killed_
         worker.wait()
     found: dict[tuple[str, ...], Value] = values(everything(address, "sg.local.metrics.v1"))
 
-    print(said)
     assert worker.returncode == 0, said
     assert recorded.sums("celery_tasks_published") == {("touch",): TASKS, ("hang",): 2.0}
     assert found["celery_task_duration", "touch", "SUCCESS", ""].count == TASKS
