@@ -5,19 +5,18 @@
 
 One daemon thread calls them one after the other, without any lock held; it starts with the first one. What they raise is
 counted in `streamgauge_collector_errors`, never raised. A forked child goes on with the same functions, in a thread of
-its own. There is no last call at the end of a process: `collect()` makes one.
+its own. At the end of a process only those are called once more that asked for it; `collect()` calls all.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakSet
 
+from streamgauge.producers import lifecycle
 from streamgauge.producers.metrics import Counter
 from streamgauge.producers.operations import error_name
 from streamgauge.schemas.errors import DeclarationError
@@ -42,10 +41,13 @@ class Settable(Protocol):
 class Observation:
     """A function that is called at intervals, until `stop()`."""
 
-    __slots__ = ("_collector", "callback", "due", "interval", "name")
+    __slots__ = ("_collector", "callback", "due", "interval", "last", "name")
 
-    def __init__(self, collector: Collector, callback: Callable[[], object], interval: float, due: float) -> None:
+    def __init__(
+        self, collector: Collector, callback: Callable[[], object], interval: float, due: float, last: bool
+    ) -> None:
         self._collector = collector
+        self.last = last
         self.callback = callback
         self.interval = interval
         self.due = due
@@ -69,6 +71,7 @@ class Collector:
         self._clock = clock
         self._background = background
         self._observations: tuple[Observation, ...] = ()
+        self._fed = False
         self._errors = Counter(
             "streamgauge_collector_errors",
             "Functions that raised while they were observed",
@@ -83,14 +86,15 @@ class Collector:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def observe_every(self, interval: float, callback: Callable[[], object]) -> Observation:
+    def observe_every(self, interval: float, callback: Callable[[], object], *, last: bool = False) -> Observation:
         """Call `callback` now and then every `interval` seconds, in the collector's thread.
 
-        It should take milliseconds: others wait meanwhile. Raises DeclarationError for an interval that is not positive.
+        It should take milliseconds: others wait meanwhile. With `last` it is called once more before the producers of the
+        process close, by whoever closes them. Raises DeclarationError for an interval that is not positive.
         """
         if not interval > 0:
             raise DeclarationError(f"an interval of {interval!r} s: pass the seconds between two calls, such as 10")
-        one = Observation(self, callback, interval, self._clock())
+        one = Observation(self, callback, interval, self._clock(), last)
         with self._lock:
             self._observations = (*self._observations, one)
         self._start()
@@ -116,6 +120,12 @@ class Collector:
         """Call everything now, in this thread."""
         for one in self._observations:
             self._call(one)
+
+    def finish(self) -> None:
+        """Call what asked to be called at the end."""
+        for one in self._observations:
+            if one.last:
+                self._call(one)
 
     def step(self) -> float | None:
         """Call what is due; returns the seconds until something is due again, None when there is nothing."""
@@ -151,6 +161,12 @@ class Collector:
         self._wake.set()
         if not self._background:
             return
+        if not self._fed:
+            self._fed = True
+            lifecycle.feed_by(self.finish)
+            lifecycle.restart(self)
+        if not lifecycle.may_start_threads():
+            return  # its forks may
         with self._lock:
             if self._thread is not None or not self._observations:
                 return
@@ -160,7 +176,6 @@ class Collector:
             except RuntimeError:  # the interpreter ends
                 return
             self._thread = thread
-        _process.watch(self)
 
     def _run(self, wake: threading.Event) -> None:
         while True:
@@ -182,40 +197,26 @@ class Collector:
         self._start()
 
 
-class _Process:
-    """The collectors whose threads a forked child lacks."""
+class _Default:
+    """The one collector of a process."""
 
     def __init__(self) -> None:
-        self.watched: WeakSet[Collector] = WeakSet()
-        self.hooked = False
         self.collector: Collector | None = None
 
-    def watch(self, collector: Collector) -> None:
-        """Start it anew in forked children."""
-        self.watched.add(collector)
-        if not self.hooked:
-            self.hooked = True
-            os.register_at_fork(after_in_child=self.after_fork)
 
-    def after_fork(self) -> None:
-        """Every collector that had a thread gets one in the child."""
-        for one in list(self.watched):
-            one.after_fork()
-
-
-_process = _Process()
+_default = _Default()
 
 
 def default_collector() -> Collector:
     """The collector of this process, for the default producer."""
-    if _process.collector is None:
-        _process.collector = Collector()
-    return _process.collector
+    if _default.collector is None:
+        _default.collector = Collector()
+    return _default.collector
 
 
-def observe_every(interval: float, callback: Callable[[], object]) -> Observation:
+def observe_every(interval: float, callback: Callable[[], object], *, last: bool = False) -> Observation:
     """Call a function every `interval` seconds in the process's collector; see `Collector.observe_every`."""
-    return default_collector().observe_every(interval, callback)
+    return default_collector().observe_every(interval, callback, last=last)
 
 
 def set_function(gauge: Settable, function: Callable[[], float], interval: float = DEFAULT_INTERVAL) -> Observation:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -88,6 +90,47 @@ def test_a_gauge_follows_a_function_until_it_is_stopped() -> None:
 
     assert scene.recorded.last("waiting") == {("mail",): 2.0}
     assert scene.collector.step() is None
+
+
+def test_at_the_end_of_the_process_only_those_are_called_that_asked_for_it() -> None:
+    scene, calls = Scene(), list[str]()
+    scene.collector.observe_every(1, lambda: calls.append("often"))
+    scene.collector.observe_every(1, lambda: calls.append("to the last"), last=True)
+    scene.collector.finish()
+
+    assert calls == ["to the last"]
+
+
+PROGRAM = """
+import atexit
+import time
+
+from streamgauge.producers import Counter, observe_every, set_default
+from streamgauge.producers.testing import captured_producer
+
+producer, transport, clock = captured_producer()
+set_default(producer)
+ended = Counter("ended", "Ends", ["pid"])
+seen = []
+
+
+def count():
+    ended.labels("one").inc(100 if seen else 1)
+    seen.append(1)
+
+
+observe_every(3_600, count, last=True)
+while not seen:
+    time.sleep(0.001)
+atexit._run_exitfuncs()
+print(transport.sums()["ended"])
+"""
+
+
+def test_what_is_counted_at_the_end_of_a_program_is_sent() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60)
+
+    assert done.stdout == "101.0\n"
 
 
 def test_a_function_may_observe_and_stop_others_while_it_is_called() -> None:

@@ -87,4 +87,4 @@ def observe_lru_cache(
         readings.add(lookups, (cache, "miss"), info.misses)
         size.labels(cache).set(info.currsize)
 
-    return (collector or default_collector()).observe_every(interval, look)
+    return (collector or default_collector()).observe_every(interval, look, last=True)

@@ -114,4 +114,4 @@ def observe_host(
     collector: Collector | None = None,
 ) -> Observation:
     """Record this machine's numbers every `interval` seconds. Call it in one process of a host."""
-    return (collector or default_collector()).observe_every(interval, HostMetrics(paths, producer))
+    return (collector or default_collector()).observe_every(interval, HostMetrics(paths, producer), last=True)

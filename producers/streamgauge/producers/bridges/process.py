@@ -97,4 +97,4 @@ def observe_process(
     interval: float = DEFAULT_INTERVAL, *, producer: Producer | None = None, collector: Collector | None = None
 ) -> Observation:
     """Record this process's numbers every `interval` seconds. Call it once a process; forked children go on with it."""
-    return (collector or default_collector()).observe_every(interval, ProcessMetrics(producer))
+    return (collector or default_collector()).observe_every(interval, ProcessMetrics(producer), last=True)

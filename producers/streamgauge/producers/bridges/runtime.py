@@ -107,7 +107,7 @@ def observe_runtime(
     """Record CPython's numbers every `interval` seconds. Call it once a process; forked children go on with it."""
     metrics = RuntimeMetrics(producer)
     metrics.start()
-    return RuntimeObservation(metrics, (collector or default_collector()).observe_every(interval, metrics))
+    return RuntimeObservation(metrics, (collector or default_collector()).observe_every(interval, metrics, last=True))
 
 
 class LoopWatch:
