@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from streamgauge.producers import Collector, Gauge
+from streamgauge.producers import Collector, Gauge, lifecycle
 from streamgauge.producers.collector import Observation
 from streamgauge.schemas.errors import DeclarationError
 from tests.unit.producers.bridges.recorded import Recorded
@@ -180,6 +180,19 @@ def test_one_thread_calls_everything_and_ends_with_the_last_observation(backgrou
 
     assert seen.wait(20)
     assert threads == {"streamgauge-collector"}
+
+
+def test_a_process_that_only_exists_to_be_forked_gets_no_thread_but_its_children_do(
+    background: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = threading.Event()
+    monkeypatch.setattr(lifecycle, "may_start_threads", lambda: False)
+    background.observe_every(0.001, called.set)
+    assert background.idle
+    monkeypatch.setattr(lifecycle, "may_start_threads", lambda: True)
+    background.after_fork()
+
+    assert called.wait(20)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
