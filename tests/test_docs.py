@@ -26,7 +26,7 @@ from streamgauge.schemas.events import contract_of
 from streamgauge.sinks.migrations import migrate
 from streamgauge.sinks.retention import Retention
 from streamgauge.sinks.views import ensure_views
-from tests.support import documents, reference, tutorial, wire_examples
+from tests.support import documents, reference, snippets, tutorial, wire_examples
 from tests.support.documents import ROOT, Call, Snippet
 
 PAGES = documents.pages()
@@ -262,7 +262,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[reference.Engin
         if not tutorial.missing(program):
             heads += tutorial.ran(program, "150", "0").heads()
     migrate(engine, Retention(), "streamgauge")
-    ensure_views(engine, "streamgauge", [*heads, *own_metrics.HEADS.values()], [contract, FLIGHT])
+    business = snippets.events_of(ROOT / "docs" / "how-to" / "business-events.md")
+    heads += [*own_metrics.HEADS.values(), *snippets.bridge_heads()]
+    ensure_views(engine, "streamgauge", heads, [contract, FLIGHT, *business])
     engine.command("USE streamgauge")
     yield engine
     engine.close()

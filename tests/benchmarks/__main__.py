@@ -25,6 +25,7 @@ BENCHMARKS = {
     "producers": "calls of the client library, beside a bare lock, prometheus_client, OpenTelemetry and datadogpy",
     "gateway": "lines and points a second through the gateway, beside splitting a line and parsing a message",
     "prometheus": "calls of the prometheus_client drop-in, beside prometheus_client",
+    "bridges": "middleware of ASGI and WSGI beside none and OpenTelemetry's; operations; log records",
     "worker": "CPU an event on a real Kafka, beside a bare consumer",
     "transactions": "what a worker's transactions cost, beside acknowledged sends and a committed offset",
     "small_instances": "CPU a message of 2,000 instances that send 20 points each",

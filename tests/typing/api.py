@@ -15,6 +15,8 @@ from streamgauge.producers import (
     Measure,
     Unique,
     emit,
+    operation,
+    set_function,
     unit,
 )
 
@@ -78,7 +80,15 @@ async def serve_later(order: str) -> int:
     return len(order)
 
 
+@operation("serve", queue="orders")
+def served(order: str) -> int:
+    """As with timers."""
+    return len(order)
+
+
 assert_type(serve("o-1"), int)
+assert_type(served("o-1"), int)
+set_function(QUEUE, lambda: 3).stop()
 
 
 async def caller() -> None:

@@ -1,15 +1,18 @@
 """What an application imports: metrics, events and the producer that sends them. Importing it has no side effects."""
 
 from streamgauge.producers.accounts import FlushReport, Stats
+from streamgauge.producers.collector import Collector, observe_every, set_function
 from streamgauge.producers.default import emit, get_default, set_default
 from streamgauge.producers.lifecycle import close_all, flush_all
 from streamgauge.producers.metrics import Counter, Gauge, Histogram
+from streamgauge.producers.operations import operation
 from streamgauge.producers.producer import Producer
 from streamgauge.producers.settings import ProducerSettings, producer_settings
 from streamgauge.producers.sigterm import flush_on_sigterm
 from streamgauge.schemas.events import Dimension, Dropped, Event, IdempotencyKey, Measure, Unique, unit
 
 __all__ = [
+    "Collector",
     "Counter",
     "Dimension",
     "Dropped",
@@ -28,7 +31,10 @@ __all__ = [
     "flush_all",
     "flush_on_sigterm",
     "get_default",
+    "observe_every",
+    "operation",
     "producer_settings",
     "set_default",
+    "set_function",
     "unit",
 ]

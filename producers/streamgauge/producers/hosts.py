@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from typing import Any, Protocol
 
 THREAD = "streamgauge-end"
@@ -87,9 +88,21 @@ def _attach_celery(process: Process) -> None:
     if signals := _loaded("celery.signals"):
 
         def ended(**_: object) -> None:
+            outlive_supervisor()
             process.end()
 
         signals.worker_process_shutdown.connect(ended, weak=False, dispatch_uid="streamgauge")
+
+
+def outlive_supervisor() -> None:
+    """Let a child of Celery's pool end in its own time.
+
+    One that replaced another is killed by the system as soon as the thread that started it ends, in the midst of the
+    worker's shutdown. Nothing elsewhere than on Linux.
+    """
+    if util := _loaded("billiard.util"):
+        with suppress(Exception):
+            util.set_pdeathsig(0)
 
 
 def _attach_uwsgi(process: Process) -> None:

@@ -42,11 +42,20 @@ class Watched(Protocol):
         ...
 
 
+class Restarted(Protocol):
+    """What begins anew in a forked child, when its producers have."""
+
+    def after_fork(self) -> None:
+        """Called in a forked child."""
+        ...
+
+
 class Lifecycle:
     """The producers of this process, and whether its hooks are set."""
 
     def __init__(self) -> None:
         self.watched: WeakSet[Watched] = WeakSet()
+        self.restarted: WeakSet[Restarted] = WeakSet()
         self.feeding: list[Callable[[], None]] = []
         self.hooked = False
         self.pid = os.getpid()
@@ -124,8 +133,8 @@ class Lifecycle:
         self._closing = native.rlock()
         self._undivided = native.rlock()
         self._forking = {}
-        for producer in list(self.watched):
-            producer.after_fork()
+        for one in (*list(self.watched), *list(self.restarted)):
+            one.after_fork()
         hosts.attach_forked(self)
 
     def after_silent_fork(self) -> None:
@@ -145,6 +154,13 @@ def feed_by(hand_over: Callable[[], None]) -> None:
 def watch(producer: Watched) -> None:
     """Close it when the process ends, start it anew in forked children."""
     _process.watched.add(producer)
+    if not _process.hooked:
+        _process.hook()
+
+
+def restart(one: Restarted) -> None:
+    """Start it anew in forked children, after the producers."""
+    _process.restarted.add(one)
     if not _process.hooked:
         _process.hook()
 
