@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -225,6 +226,9 @@ def test_cover_counts_from_when_the_range_was_written_and_for_format_1_from_the_
     later = now_ms(store) + 10
     assert not standing.covers(Range(PLACE, 6, 7, written_ms=now), later)
     assert not standing.covers(Range(PLACE, 6, 7, written_ms=later), later), "clocks may differ"
+    time.sleep(1.1)
+    assert standing.covers(Range(PLACE, 6, 7, written_ms=later), later, age_s=0.0), "who cut it knows when"
+    assert not standing.covers(Range(PLACE, 6, 7, written_ms=later), later, age_s=60.0)
     exact = Standing(store, store.address.database, clocks_differ_ms=0)
     assert not exact.covers(Range(PLACE, 6, 7, written_ms=now), now_ms(store))
     assert exact.covers(Range(PLACE, 6, 7, written_ms=now_ms(store)), now_ms(store))

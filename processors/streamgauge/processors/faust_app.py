@@ -12,6 +12,9 @@ FETCH_WAIT_MS = 50
 """Faust waits up to 1.5 s for a fetch to fill; that alone would be most of the latency."""
 
 
+A_CENTURY_S = 100 * 365 * 86_400.0
+
+
 class _App(faust.App):
     def _create_directories(self) -> None:
         """None: without tables nothing is kept in files, and the working directory is not ours."""
@@ -52,8 +55,11 @@ class _CommittedTransport(Transport):
 
 
 def raw_app(name: str, brokers: Sequence[str], **conf: Any) -> Any:
-    """An app that reads whatever stands in a topic, promptly: raw topics have no transactions."""
-    return _app(_PromptTransport, name, brokers, **conf)
+    """An app that reads whatever stands in a topic, promptly: raw topics have no transactions.
+
+    Faust is not to miss commits of its own: transactions commit here, and after five minutes it would call that an error.
+    """
+    return _app(_PromptTransport, name, brokers, **({"broker_commit_livelock_soft_timeout": A_CENTURY_S} | conf))
 
 
 def clean_app(name: str, brokers: Sequence[str], **conf: Any) -> Any:

@@ -240,12 +240,12 @@ class Sink:
             view = StoreView(InStore.NOTHING)  # topics and group live as long as the broker: it is always a first time
         return says, view, at_start(says.kind, view.found)
 
-    def _ask(self, pending: Range) -> Answer:
+    def _ask(self, pending: Range, age_s: float | None) -> Answer:
         """What the store says of a range, or that it does not answer."""
         if self._topics[pending.place.topic].kind not in COUNTED_KINDS:
             return FORGIVING
         try:
-            return self._standing.of_range(pending, wall_ms())
+            return self._standing.of_range(pending, wall_ms(), age_s)
         except Exception as error:
             log.warning("the store does not say what it has of %s: %s", pending.place, error_text(error))
             return outcome_of(error)

@@ -37,8 +37,9 @@ Key = tuple[str, int]
 Commit = CommitIntent | CommitDone
 Inserts = Mapping[str, Callable[[str], Outcome]]
 """The inserts of a block by table, in their order. Each takes the token, and answers instead of raising."""
-Ask = Callable[[Range], Answer]
-"""Asks the store about a range; answers UNKNOWN instead of raising."""
+Ask = Callable[[Range, float | None], Answer]
+"""Asks the store about a range; answers UNKNOWN instead of raising. It is told how many seconds ago this process cut the
+range; None when another one did, by a clock of its own."""
 Steps = Callable[[Range, tuple[str, ...], RetryPolicy, Read], Run]
 
 FENCED_PAUSE_S = 1.0
@@ -66,12 +67,16 @@ class Submit(Protocol):
 
 @dataclass(slots=True)
 class Running:
-    """A block on its way: its inserts by table, its steps, the one that is due, and the thread's answer to it."""
+    """A block on its way: its inserts by table, its steps, the one that is due, and the thread's answer to it.
+
+    `cut_at` (monotonic seconds): None where another process cut it.
+    """
 
     block: Range
     inserts: Inserts
     steps: Run
     step: Operation
+    cut_at: float | None = None
     answer: Promised[Answer] | None = None
     wait_until: float | None = None
 
@@ -185,9 +190,9 @@ class Driver:
             return
         cut = owned.partition.take(self._policy, int(now * 1000), flush, self._wall_ms())
         if cut is not None:
-            owned.preparing = self._submit(lambda: self._started(cut))
+            owned.preparing = self._submit(lambda: self._started(cut, now))
 
-    def _started(self, cut: Cut) -> Running:
+    def _started(self, cut: Cut, now: float) -> Running:
         if cut.read is Read.OTHER:
             log.warning(
                 "%s: offsets %d-%d hold other messages than when the block was begun",
@@ -197,7 +202,7 @@ class Driver:
             )
         inserts = self._prepare(cut.block, cut.messages)
         steps = self._steps(cut.block, tuple(inserts), self.retry, cut.read)
-        return Running(cut.block, inserts, steps, next(steps))
+        return Running(cut.block, inserts, steps, next(steps), now if cut.read is Read.NEW else None)
 
     def _progress(self, owned: Owned, now: float) -> None:
         """Steps that need no commit, as far as they go now: start an insert, take its answer, or wait."""
@@ -222,7 +227,8 @@ class Driver:
 
     def _work(self, running: Running, step: InsertTable | AskStore) -> Callable[[], Answer]:
         if isinstance(step, AskStore):
-            return partial(self._ask, step.pending)
+            age_s = None if running.cut_at is None else self._monotonic() - running.cut_at
+            return partial(self._ask, step.pending, age_s)
         return partial(running.inserts[step.table], step.token)
 
     def _send(self, owned: Owned, running: Running, outcome: Answer) -> None:

@@ -17,6 +17,9 @@ COUNTED_KINDS = frozenset({ROLLUPS.kind, DISTINCT.kind})
 CLOCKS_DIFFER_MS = 60_000
 """Clocks of sinks may differ by so much."""
 
+ONE_CLOCK_MS = 1_000
+"""What may lie between cutting a range and noting when."""
+
 CRASH_S = 60
 """A block that came so shortly before the store ended may be in some tiers only."""
 
@@ -68,11 +71,14 @@ class Standing:
         """
         return self._view(place, max(offset, 0), max(offset, 0), () if by_hand else self._unnamed, ())
 
-    def of_range(self, pending: Range, now_ms: int) -> StoreView:
-        """What there is of a pending range, and whether all tables still know its token if it ever came."""
+    def of_range(self, pending: Range, now_ms: int, age_s: float | None = None) -> StoreView:
+        """What there is of a pending range, and whether all tables still know its token if it ever came.
+
+        `age_s`: how long ago it was cut, where that is known without comparing clocks.
+        """
         old = self._unnamed if pending.block_format == 1 else ()
         view = self._view(pending.place, pending.start, pending.end, self._unnamed, old)
-        return StoreView(view.found, self.covers(pending, now_ms), view.until)
+        return StoreView(view.found, self.covers(pending, now_ms, age_s), view.until)
 
     def _view(self, place: Place, start: int, end: int, if_alone: Sequence[str], also: Sequence[str]) -> StoreView:
         rows = self._client.query_rows(_LIVES % self._blocks, _bound(place))
@@ -92,10 +98,12 @@ class Standing:
         """For how long the store has run; 0 where it does not say."""
         return int(self._client.query_rows("SELECT uptime()")[0][0])
 
-    def covers(self, pending: Range, now_ms: int) -> bool:
+    def covers(self, pending: Range, now_ms: int, age_s: float | None = None) -> bool:
         """Whether every table knows the token of a range, by what was written since the range was."""
         values: dict[str, Any]
-        if pending.written_ms:
+        if age_s is not None:
+            since, values = _SINCE_WRITTEN, {"age": round(age_s * 1000) + ONE_CLOCK_MS}
+        elif pending.written_ms:
             since, values = _SINCE_WRITTEN, {"age": max(now_ms - pending.written_ms, 0) + self._clocks_differ_ms}
         else:  # format 1 says no time: after the block before it
             since, values = _SINCE_BEHIND % self._blocks, {**_bound(pending.place), "start": pending.start}

@@ -94,11 +94,12 @@ class Sink:
             LANDING: lambda token: self.world.insert(block, token, offsets, found),
         }
 
-    def ask(self, pending: Range) -> Answer:
+    def ask(self, pending: Range, age_s: float | None) -> Answer:
         """As the store says, if its answer arrives."""
         if self.world.fate("answered", ("lost",)) == "lost":
             return Outcome.UNKNOWN
-        return self.world.store.view(pending.place, pending.start, pending.end, pending.written_ms)
+        written_ms = pending.written_ms if age_s is None else int((self.world.now - age_s) * 1_000)
+        return self.world.store.view(pending.place, pending.start, pending.end, written_ms)
 
     def commit(self, steps: Sequence[Commit]) -> list[Outcome]:
         """As the coordinator answers, if its answer arrives."""

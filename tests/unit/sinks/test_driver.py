@@ -33,6 +33,7 @@ class Bench:
         self.commits: list[list[tuple[str, int, int]]] = []
         self.inserted: list[str] = []
         self.asked: list[str] = []
+        self.ages: list[float | None] = []
         self.view: Answer = FORGIVING
         self.table = "dead"
         self.outcomes: dict[str, list[Outcome]] = {"intent": [], "done": [], "insert": []}
@@ -54,8 +55,9 @@ class Bench:
             raise self.broken
         return {self.table: lambda token: self._insert(f"{block.place.partition}:{block.start}-{block.end}", token)}
 
-    def ask(self, pending: Range) -> Answer:
+    def ask(self, pending: Range, age_s: float | None) -> Answer:
         self.asked.append(f"{pending.place.partition}:{pending.start}-{pending.end}")
+        self.ages.append(age_s)
         return self.view
 
     def _insert(self, name: str, token: str) -> Outcome:
@@ -193,6 +195,7 @@ def test_what_was_taken_away_is_forgotten_and_begins_anew_where_the_group_says()
     bench.turns(flush=True)
     assert bench.inserted == ["0:0-2", "0:2-3"]
     assert bench.asked == ["0:0-2"], "the store, whether that is safe"
+    assert bench.ages == [None], "it was cut in another life, by whatever clock"
 
 
 def test_a_range_that_is_in_already_is_committed_without_an_insert_and_the_next_one_follows() -> None:
@@ -222,6 +225,7 @@ def test_an_unknown_insert_of_points_asks_the_store_in_a_thread_and_stops_where_
     bench.now += 0.2
     bench.turns()
     assert (bench.inserted, bench.asked) == (["0:0-1"] * 2, ["0:0-1"] * 2)
+    assert bench.ages == pytest.approx([0.2, 0.4])
     bench.view = StoreView(InStore.BEHIND, covered=False)
     bench.now += 0.4
     with pytest.raises(Undecided, match="might count twice"):
