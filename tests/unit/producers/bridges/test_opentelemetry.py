@@ -161,7 +161,7 @@ def test_attributes_of_every_kind_become_text(producer: Producer, transport: Cap
         "f": "0.5",
         "i": "3",
         "s": '["x","y"]',
-        "service_": "other",
+        "exported_service": "other",
     }
 
 
