@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 from streamgauge.console.gateway_account import Account, Refusal
 from streamgauge.console.gateway_cells import Series
 from streamgauge.console.gateway_events import EventIntake
-from streamgauge.console.gateway_names import label_value, seconds_name, senders_name
+from streamgauge.console.gateway_names import label_value, seconds_name, senders_name, shown_name
 from streamgauge.console.gateway_senders import Senders
 from streamgauge.console.gateway_series import SeriesIndex
 from streamgauge.console.gateway_times import TimeBounds
@@ -128,7 +128,7 @@ class StatsdIntake:
 
     def _member(self, sample: Sample, at_ms: int, now_ms: int) -> None:
         own, tagged = influx(sample.name)
-        name = senders_name(own)
+        name = shown_name(own)
         if len(sample.texts[0]) > MAX_MEMBER:
             raise Refusal("too_long")
         tags = read_tags(sample.tags, tagged)
@@ -150,7 +150,7 @@ class StatsdIntake:
 
     def _check(self, check: ServiceCheck, now_ms: int) -> None:
         at_ms = self._times.checked(check.at_s * 1000, now_ms) if check.at_s else now_ms
-        name = senders_name(check.name)
+        name = shown_name(check.name)
         tags = read_tags(check.tags)
         self._note(CHECKS, check.unknown, bool(tags.labels))
         values = {"check": name, "status": check.status}

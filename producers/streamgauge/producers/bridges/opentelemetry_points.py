@@ -28,6 +28,7 @@ from streamgauge.schemas.foreign_histograms import (
     Explicit,
     Exponential,
     InconsistentHistogram,
+    extreme,
     indexed,
 )
 from streamgauge.schemas.names import metric_name
@@ -92,12 +93,12 @@ class PointReader:
         cumulative = getattr(data, "aggregation_temporality", None) is AggregationTemporality.CUMULATIVE
         if not isinstance(point, NumberDataPoint):
             total = distribution_of(point)
-            added = self._histograms.added(stream, start_ns, time_ns, total) if cumulative else total
+            added = self._histograms.added(stream, start_ns, time_ns, total).total if cumulative else total
             return None if added is None or not added.count else histogram_delta(at_ms, added)
         value = float(point.value)
         if isinstance(data, Sum) and data.is_monotonic:
             if cumulative:
-                known = self._sums.added(stream, start_ns, time_ns, Number(value))
+                known = self._sums.added(stream, start_ns, time_ns, Number(value)).total
                 if known is None or (not known.value and value):  # it rests; a first zero shows that there is a series
                     return None
                 value = known.value
@@ -117,8 +118,7 @@ def kind_of(data: Any) -> str:
 
 
 def distribution_of(point: HistogramDataPoint | ExponentialHistogramDataPoint) -> Distribution:
-    """A histogram point. Views can leave its extremes out: then they are infinite the wrong way round."""
-    low, high = (point.min, point.max) if point.min <= point.max else (None, None)
+    """A histogram point. Views can leave its extremes out: then they are infinite."""
     if isinstance(point, HistogramDataPoint):
         shape: Explicit | Exponential = Explicit(tuple(point.explicit_bounds), tuple(point.bucket_counts))
     else:
@@ -128,14 +128,14 @@ def distribution_of(point: HistogramDataPoint | ExponentialHistogramDataPoint) -
             indexed(point.positive.offset, point.positive.bucket_counts),
             indexed(point.negative.offset, point.negative.bucket_counts),
         )
-    return Distribution(point.count, float(point.sum), shape, low, high)
+    return Distribution(point.count, float(point.sum), shape, extreme(point.min), extreme(point.max))
 
 
 def histogram_delta(at_ms: int, added: Distribution) -> Delta:
     """A histogram's gain as a delta. OpenTelemetry knows no last value; the mean stands in for it."""
     buckets = added.buckets()
-    low, high = added.extremes(buckets)
-    return Delta(at_ms, added.count, added.sum, low, high, added.sum / added.count, at_ms, buckets)
+    total, (low, high) = added.total(buckets), added.extremes(buckets)
+    return Delta(at_ms, added.count, total, low, high, total / added.count, at_ms, buckets)
 
 
 def text_of(value: Any) -> str:
