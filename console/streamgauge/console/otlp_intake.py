@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
 from streamgauge.console.gateway_account import Account, Refusal
 from streamgauge.console.gateway_cells import MAX_CALLS, Series
 from streamgauge.console.gateway_names import label_value, senders_name
+from streamgauge.console.gateway_places import Place, Places
 from streamgauge.console.gateway_senders import Sender, Senders
 from streamgauge.console.gateway_series import SeriesIndex
 from streamgauge.console.gateway_times import TimeBounds
@@ -39,7 +40,6 @@ from streamgauge.schemas.names import label_values, metric_name, unit_name
 log = logging.getLogger("streamgauge.gateway")
 
 OTLP = "otlp"
-REMEMBERED, REMEMBERED_CHARS = 100_000, 1_000
 T = TypeVar("T", bound=Total)
 
 
@@ -62,13 +62,6 @@ class Taken:
         return f"rejected: {reasons} (of {', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
 
 
-class Place(NamedTuple):
-    """Where a point's values go, and in which ways that is not what was sent."""
-
-    series: Series
-    adjusted: tuple[str, ...]
-
-
 class OtlpIntake:
     """Takes requests. One thread only."""
 
@@ -80,7 +73,7 @@ class OtlpIntake:
         self._account = account
         self._times = times
         self._cumulative = cumulative
-        self._places: dict[tuple[Sender, str, str, Attributes], Place] = {}
+        self._places: Places[tuple[Sender, str, str, Attributes]] = Places()
 
     def take(self, metrics: Iterable[Metric], now_ms: int) -> Taken:
         """Take all metrics of a request."""
@@ -204,13 +197,10 @@ class OtlpIntake:
 
     def _place(self, sender: Sender, metric: Metric, point: Point, kind: str, now_ms: int) -> Place:
         key = (sender, metric.name, metric.unit, point.attributes)
-        place = self._places.get(key)
-        if place is None or not place.series.live or place.series.head.type != kind:
-            place = self._find(sender, metric, point.attributes, kind, now_ms)
-            if sum(len(name) + len(value) for name, value in point.attributes) <= REMEMBERED_CHARS:
-                if len(self._places) >= REMEMBERED:
-                    self._places.clear()
-                self._places[key] = place
+        place = self._places.find(key)
+        if place is None or place.series.head.type != kind:
+            chars = sum(len(name) + len(value) for name, value in point.attributes)
+            place = self._places.keep(key, self._find(sender, metric, point.attributes, kind, now_ms), chars)
         for reason in place.adjusted:
             self._account.adjust(OTLP, reason)
         return place

@@ -256,8 +256,10 @@ def test_a_point_that_cannot_be_used_is_rejected_with_a_reason(metric: Any, reas
 
 def test_names_and_attributes_are_those_of_our_own_exporter() -> None:
     one = TestGateway()
-    labels = {"http__response__status_code": "200", "service": "other", "db__system": "b", "db_system": "a"}
-    send(one, request(total("Shop.Calls-Made", 5, 2, **labels)))
+    metric = total(
+        "Shop.Calls-Made", 5, 2, http__response__status_code="200", service="other", db__system="b", db_system="a"
+    )
+    send(one, request(metric))
 
     assert one.sums("shop_calls_made") == {
         (("db_system", "b;a"), ("exported_service", "other"), ("status", "200")): 5.0
@@ -301,6 +303,8 @@ def test_the_protobuf_and_the_json_of_one_request_say_the_same() -> None:
         {"key": "l", "value": {"arrayValue": {"values": [{"stringValue": "x"}, {"intValue": "1"}]}}},
         {"key": "m", "value": {"kvlistValue": {"values": [{"key": "k", "value": {"boolValue": False}}]}}},
         {"key": "n", "value": {}},
+        {"key": "y", "value": {"bytesValue": "AP8="}},
+        {"key": "z", "value": {"arrayValue": {"values": [{"bytesValue": "AP8="}, {"doubleValue": 1e16}, {}]}}},
     ]
     body = request(typed, histogram("took", [0.5, 2.0], [1.0]), exponential)
     message: Any = json_format.Parse(body, ExportMetricsServiceRequest())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -21,7 +20,7 @@ from opentelemetry.sdk.metrics.export import (
 
 from streamgauge.producers.cumulative import MAX_STREAMS, Cumulative, Number, Running, TooManyStreams
 from streamgauge.producers.open_families import Labels, OpenFamilies, open_series
-from streamgauge.producers.text import plain
+from streamgauge.producers.text import attribute_text
 from streamgauge.schemas.batches import Delta, MetricHead
 from streamgauge.schemas.foreign_histograms import (
     Distribution,
@@ -81,7 +80,7 @@ class PointReader:
         if found is None:
             if len(self._series) >= MAX_STREAMS:
                 self._series.clear()
-            texts = [(name, text_of(value)) for name, value in attributes.items()]
+            texts = [(name, attribute_text(value)) for name, value in attributes.items()]
             found = open_series(metric.name, kind, metric.unit or "", texts)
             if sum(map(len, found[1])) <= MAX_KEPT:
                 self._series[key] = found
@@ -136,10 +135,3 @@ def histogram_delta(at_ms: int, added: Distribution) -> Delta:
     buckets = added.buckets()
     total, (low, high) = added.total(buckets), added.extremes(buckets)
     return Delta(at_ms, added.count, total, low, high, total / added.count, at_ms, buckets)
-
-
-def text_of(value: Any) -> str:
-    """An attribute's value as a label's: sequences as JSON."""
-    if isinstance(value, str | bool | int | float):
-        return plain(value)
-    return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
