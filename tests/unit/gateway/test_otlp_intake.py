@@ -203,6 +203,29 @@ def test_a_cumulative_histogram_counts_what_came_since() -> None:
     assert sum(row.sum for row in rows) == pytest.approx(12.6)
 
 
+def test_a_sum_that_the_sender_leaves_out_is_estimated_and_said_so() -> None:
+    one = TestGateway()
+    metric = histogram("took", [2.0, 2.0, 4.0], [1.0, 3.0])
+    del metric["histogram"]["dataPoints"][0]["sum"]
+    send(one, request(metric))
+
+    (row,) = one.rows("took")
+    assert row.count == 3
+    assert row.sum == pytest.approx(8.0, rel=0.15)
+    assert one.adjusted()["otlp", "sum_estimated"] == 1
+
+
+def test_a_sum_that_no_number_is_costs_its_point_and_not_those_after_it() -> None:
+    one = TestGateway()
+    for at_s, told in ((2, 1.0), (12, "NaN"), (22, 3.0)):
+        metric = histogram("took", [0.5] * at_s, [1.0], at_s, 2)
+        metric["histogram"]["dataPoints"][0]["sum"] = told
+        send(one, request(metric))
+
+    assert (sum(row.count for row in one.rows("took")), one.sums("took")) == (22, {(): 3.0})
+    assert one.refused() == {("otlp", "not_finite"): 1}
+
+
 def test_a_histogram_that_contradicts_itself_is_rejected_and_the_rest_counts() -> None:
     one = TestGateway()
     bad = histogram("took", [0.5], [1.0])
