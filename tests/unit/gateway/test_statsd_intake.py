@@ -201,6 +201,18 @@ def test_names_are_bounded_and_freed_when_they_rest() -> None:
     assert one.sums("c") == {(): 1.0}
 
 
+def test_a_series_that_rested_and_comes_back_still_counts() -> None:
+    one = TestGateway()
+    one.statsd("a:1|c|#x:y")
+    for _ in range(3):
+        one.flush()
+        one.clock.advance(1300)
+    one.flush()
+    one.statsd("a:2|c|#x:y")
+
+    assert one.sums("a") == {(("x", "y"),): 3.0}
+
+
 def test_a_time_is_honoured_within_bounds() -> None:
     one = TestGateway(gateway_max_age=3_600_000)
     now = NOW_MS // 1000
