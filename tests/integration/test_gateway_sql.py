@@ -44,7 +44,9 @@ def test_sql_answers_what_statsd_clients_sent(store: RolledUp) -> None:
     one.flush()
     store.take([message for message in one.transport.delivered if ".contracts." not in message.topic], NOW_MS)
 
-    assert store.rows("SELECT service, route, method, sum(value) FROM gateway.hits_10s GROUP BY ALL ORDER BY ALL") == [
+    assert store.rows(
+        "SELECT service, operation, method, sum(value) FROM gateway.hits_10s GROUP BY ALL ORDER BY ALL"
+    ) == [
         ("somebody", "", "", 1.0),
         ("till", "/a", "", 2.0),
         ("till", "/a", "get", 8.0),

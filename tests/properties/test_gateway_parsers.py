@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamgauge.console import otlp_json, otlp_protobuf
 from streamgauge.console.gateway_account import Refusal
 from streamgauge.console.gateway_body import unpacked
-from streamgauge.console.gateway_names import label_name, metric_name, seconds_name
+from streamgauge.console.gateway_names import seconds_name, senders_name
 from streamgauge.console.otlp_model import PayloadError
 from streamgauge.console.socket_drops import drops_of
 from streamgauge.console.statsd_lines import LineRefused, parse
@@ -20,6 +20,7 @@ from streamgauge.console.statsd_streams import MAX_LINE, read_stream
 from streamgauge.producers.metrics import head_problems
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract, Field
+from streamgauge.schemas.names import label_values
 from tests.support.gateways import NOW_MS, TestGateway
 
 WORDS = """a b.c : | # @ 1 -2.5 +3 c ms g h s d T1800000000 _e{1,1}: _sc| m: 0.5 , k:v e:x card:low é nan 1e400 inf k=v
@@ -103,8 +104,9 @@ def test_any_event_is_accepted_or_refused(fields: object, at: object, version: o
 
 @given(st.text(max_size=30), st.lists(st.text(max_size=10), max_size=4))
 def test_whatever_a_metric_and_its_tags_are_called_they_can_be_declared(name: str, tags: list[str]) -> None:
-    labels = tuple(dict.fromkeys(label for tag in tags if (label := label_name(tag))))
-    if own := metric_name(name):
+    labels = tuple(label_values((tag, "") for tag in tags))
+    with suppress(Refusal):
+        own = senders_name(name)
         assert list(head_problems(MetricHead(own, "counter", "", labels))) == []
         assert list(head_problems(MetricHead(seconds_name(own), "histogram", "s", labels))) == []
 

@@ -20,13 +20,13 @@ from streamgauge.console.gateway_series import Budgets, SeriesIndex
 from streamgauge.console.gateway_settings import GatewaySettings
 from streamgauge.console.gateway_times import TimeBounds
 from streamgauge.console.gateway_watch import Watch
-from streamgauge.console.otlp_cumulative import Cumulative
 from streamgauge.console.otlp_intake import OtlpIntake
 from streamgauge.console.statsd_intake import StatsdIntake
 from streamgauge.producers.accounts import Accounts
 from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.batching import Batch
 from streamgauge.producers.clock import Clock, SystemClock
+from streamgauge.producers.cumulative import Cumulative
 from streamgauge.producers.delivery import open_spool
 from streamgauge.producers.own_metrics import OwnMetrics
 from streamgauge.producers.transport import Transport
@@ -84,7 +84,7 @@ class Gateway:
             settings.statsd_signed_gauges,
             (lambda: lines.take(1, monotonic())) if settings.statsd_lines else None,
         )
-        cumulative = Cumulative(settings.gateway_cumulative, CUMULATIVE_AGE_MS, now_ms)
+        cumulative: Cumulative[Any] = Cumulative(settings.gateway_cumulative, now_ms * 1_000_000, CUMULATIVE_AGE_MS)
         self.otlp = OtlpIntake(self.index, self.senders, self.account, times, cumulative)
         self.door = EventDoor(self.events, self.account, times, lambda many: events.take(many, monotonic()))
         self.own = GatewayMetrics(self.index, self.senders, self.account)

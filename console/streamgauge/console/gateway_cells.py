@@ -30,13 +30,15 @@ class Cell:
         self.last, self.last_ms = 0.0, 0
         self.buckets: Buckets = {}
 
-    def add(self, later: Cell) -> None:
-        """Take in what a later window holds."""
-        self.count += later.count
-        self.sum += later.sum
-        self.min, self.max = min(self.min, later.min), max(self.max, later.max)
-        self.last, self.last_ms = later.last, later.last_ms
-        for key, more in later.buckets.items():
+    def add(
+        self, count: int, total: float, low: float, high: float, last: float, last_ms: int, buckets: Mapping[int, int]
+    ) -> None:
+        """Take in what came later."""
+        self.count += count
+        self.sum += total
+        self.min, self.max = min(self.min, low), max(self.max, high)
+        self.last, self.last_ms = last, last_ms
+        for key, more in buckets.items():
             self.buckets[key] = self.buckets.get(key, 0) + more
 
 
@@ -117,14 +119,7 @@ class Series:
 
     def merge(self, count: int, total: float, low: float, high: float, buckets: Mapping[int, int], at_ms: int) -> None:
         """A histogram saw a whole one."""
-        cell = self._cell(at_ms)
-        cell.count += count
-        cell.sum += total
-        cell.min = min(cell.min, low)
-        cell.max = max(cell.max, high)
-        cell.last, cell.last_ms = total / count, at_ms
-        for key, more in buckets.items():
-            cell.buckets[key] = cell.buckets.get(key, 0) + more
+        self._cell(at_ms).add(count, total, low, high, total / count, at_ms, buckets)
 
     def coarsen(self, width_ms: int) -> None:
         """Merge windows: each goes to the earliest one that holds something of its `width_ms`."""
@@ -132,7 +127,7 @@ class Series:
         for window, cell in sorted(self._cells.items()):
             place = first.setdefault(window // width_ms, (window, cell))
             if place[1] is not cell:
-                place[1].add(cell)
+                place[1].add(cell.count, cell.sum, cell.min, cell.max, cell.last, cell.last_ms, cell.buckets)
         self._cells = dict(first.values())
 
     def take(self) -> Iterator[Taken]:

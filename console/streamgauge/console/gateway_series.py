@@ -15,8 +15,8 @@ from streamgauge.console.gateway_cells import Series
 from streamgauge.console.gateway_names import RESERVED
 from streamgauge.console.gateway_senders import Sender
 from streamgauge.producers.aggregate import OVERFLOW, Taken
-from streamgauge.producers.metrics import MAX_LABELS, MAX_UNIT
 from streamgauge.schemas.batches import MetricHead
+from streamgauge.schemas.names import MAX_LABELS
 
 log = logging.getLogger("streamgauge.gateway")
 
@@ -72,7 +72,7 @@ class SeriesIndex:
     def find(
         self, sender: Sender, name: str, kind: str, unit: str, labels: Labels, now_ms: int
     ) -> tuple[Series, tuple[str, ...]]:
-        """The series of these labels (sorted by name, names as `label_name` makes them), and in which ways it is another.
+        """The series of these labels (as `label_values` makes them), and in which ways it is another.
 
         Raises Refusal: `type_conflict` and `unit_conflict` with what has the name already, `too_many_metrics`.
         """
@@ -94,8 +94,6 @@ class SeriesIndex:
         if declared is None:
             if len(self._declared) >= self._budgets.metrics + len(self._own) and not name.startswith(RESERVED):
                 raise Refusal("too_many_metrics")
-            if len(unit) > MAX_UNIT or (unit and not unit.isprintable()):
-                raise Refusal("bad_unit")
             declared = self._declared[name] = Declared(kind, unit)
             if name.startswith(RESERVED):
                 self._own.add(name)

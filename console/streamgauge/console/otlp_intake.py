@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+import orjson
 
 from streamgauge.console.gateway_account import Account, Refusal
 from streamgauge.console.gateway_cells import MAX_CALLS, Series
-from streamgauge.console.gateway_names import label_name, label_value, metric_name, senders_name
+from streamgauge.console.gateway_names import label_value, senders_name
+from streamgauge.console.gateway_places import Place, Places
 from streamgauge.console.gateway_senders import Sender, Senders
 from streamgauge.console.gateway_series import SeriesIndex
 from streamgauge.console.gateway_times import TimeBounds
 from streamgauge.console.otlp_context import context_of
-from streamgauge.console.otlp_cumulative import Cumulative, identity
-from streamgauge.console.otlp_histograms import Explicit, Exponential, Whole, explicit, exponential
+from streamgauge.console.otlp_histograms import distribution_of
 from streamgauge.console.otlp_model import (
     CUMULATIVE,
     DELTA,
@@ -30,12 +33,14 @@ from streamgauge.console.otlp_model import (
     Point,
     SummaryPoint,
 )
+from streamgauge.producers.cumulative import Cumulative, Number, Total
+from streamgauge.schemas.foreign_histograms import Distribution, Explicit
+from streamgauge.schemas.names import label_values, metric_name, unit_name
 
 log = logging.getLogger("streamgauge.gateway")
 
 OTLP = "otlp"
-REMEMBERED, REMEMBERED_CHARS = 100_000, 1_000
-S = TypeVar("S")
+T = TypeVar("T", bound=Total)
 
 
 @dataclass(slots=True)
@@ -57,25 +62,18 @@ class Taken:
         return f"rejected: {reasons} (of {', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
 
 
-class Place(NamedTuple):
-    """Where a point's values go, and in which ways that is not what was sent."""
-
-    series: Series
-    adjusted: tuple[str, ...]
-
-
 class OtlpIntake:
     """Takes requests. One thread only."""
 
     def __init__(
-        self, index: SeriesIndex, senders: Senders, account: Account, times: TimeBounds, cumulative: Cumulative
+        self, index: SeriesIndex, senders: Senders, account: Account, times: TimeBounds, cumulative: Cumulative[Any]
     ) -> None:
         self._index = index
         self._senders = senders
         self._account = account
         self._times = times
         self._cumulative = cumulative
-        self._places: dict[tuple[Sender, str, Attributes], Place] = {}
+        self._places: Places[tuple[Sender, str, str, Attributes]] = Places()
 
     def take(self, metrics: Iterable[Metric], now_ms: int) -> Taken:
         """Take all metrics of a request."""
@@ -118,12 +116,10 @@ class OtlpIntake:
             raise Refusal("no_temporality")
         if isinstance(point, NumberPoint):
             self._number(sender, metric, point, at_ms, now_ms)
-        elif isinstance(point, HistogramPoint):
-            self._explicit(sender, metric, point, at_ms, now_ms)
-        elif isinstance(point, ExponentialPoint):
-            self._exponential(sender, metric, point, at_ms, now_ms)
-        else:
+        elif isinstance(point, SummaryPoint):
             self._summary(sender, metric, point, at_ms, now_ms)
+        else:
+            self._histogram(sender, metric, point, at_ms, now_ms)
 
     def _number(self, sender: Sender, metric: Metric, point: NumberPoint, at_ms: int, now_ms: int) -> None:
         if not math.isfinite(point.value):
@@ -138,38 +134,38 @@ class OtlpIntake:
         if point.value < 0:
             raise Refusal("negative_counter")
         place = self._place(sender, metric, point, "counter", now_ms)
-        gained = self._gained(metric, point, point.value, gained_since, now_ms)
-        if gained is not None:
-            place.series.add(gained, 1, at_ms)
+        self._count(place, self._gained(metric, point, Number(point.value), now_ms), point.value, at_ms)
 
-    def _explicit(self, sender: Sender, metric: Metric, point: HistogramPoint, at_ms: int, now_ms: int) -> None:
-        held = explicit(point)
+    def _histogram(
+        self, sender: Sender, metric: Metric, point: HistogramPoint | ExponentialPoint, at_ms: int, now_ms: int
+    ) -> None:
+        held = distribution_of(point)
         if held is None:
             raise Refusal("bad_histogram")
-        place = self._place(sender, metric, point, "histogram", now_ms)
-        # histograms of other bounds cannot be compared: they are series of their own. The extremes of a cumulative one
-        # are of its whole life: they bound what came since
-        gained = self._gained(metric, point, held, Explicit.minus, now_ms, *held.bounds)
-        if gained is not None and gained.count:
-            self._merge(place, gained.whole(point.min, point.max), at_ms)
-
-    def _exponential(self, sender: Sender, metric: Metric, point: ExponentialPoint, at_ms: int, now_ms: int) -> None:
-        held = exponential(point)
-        if held is None:
-            raise Refusal("bad_histogram")
-        place = self._place(sender, metric, point, "histogram", now_ms)
-        gained = self._gained(metric, point, held, Exponential.minus, now_ms)
-        if gained is not None and gained.count:
-            self._merge(place, gained.whole(point.min, point.max), at_ms)
-
-    def _merge(self, place: Place, whole: Whole, at_ms: int) -> None:
-        if whole.count > MAX_CALLS:
-            raise Refusal("too_many")
-        if not all(map(math.isfinite, (whole.sum, whole.min, whole.max))):
+        if held.sum is not None and not math.isfinite(held.sum):
             raise Refusal("not_finite")
-        if whole.estimated:
+        place = self._place(sender, metric, point, "histogram", now_ms)
+        # histograms of other bounds cannot be compared: they are streams of their own
+        bounds = held.shape.bounds if isinstance(held.shape, Explicit) else ()
+        gained = self._gained(metric, point, held, now_ms, *bounds)
+        if gained is not None and gained.count:
+            self._merge(place.series, gained, at_ms)
+
+    def _merge(self, series: Series, gained: Distribution, at_ms: int) -> None:
+        if gained.count > MAX_CALLS:
+            raise Refusal("too_many")
+        buckets = gained.buckets()
+        total, (low, high) = gained.total(buckets), gained.extremes(buckets)
+        if not all(map(math.isfinite, (total, low, high))):
+            raise Refusal("not_finite")
+        if gained.sum is None:
             self._account.adjust(OTLP, "sum_estimated")
-        place.series.merge(whole.count, whole.sum, whole.min, whole.max, whole.buckets, at_ms)
+        series.merge(gained.count, total, low, high, buckets, at_ms)
+
+    def _count(self, place: Place, gained: Number | None, whole: float, at_ms: int) -> None:
+        # one that rests adds nothing; a first zero shows that there is a series
+        if gained is not None and (gained.value or not whole):
+            place.series.add(gained.value, 1, at_ms)
 
     def _summary(self, sender: Sender, metric: Metric, point: SummaryPoint, at_ms: int, now_ms: int) -> None:
         if not math.isfinite(point.sum):
@@ -185,48 +181,37 @@ class OtlpIntake:
         for place, (part, _, value) in zip(places, parts, strict=True):
             # a summary is cumulative by definition
             cumulative = metric._replace(temporality=CUMULATIVE)
-            gained = self._gained(cumulative, point, value, gained_since, now_ms, part)
-            if gained is not None:
-                place.series.add(gained, 1, at_ms)
+            self._count(place, self._gained(cumulative, point, Number(value), now_ms, part), value, at_ms)
 
-    def _gained(
-        self, metric: Metric, point: Point, state: S, minus: Callable[[S, S], S | None], now_ms: int, *more: object
-    ) -> S | None:
+    def _gained(self, metric: Metric, point: Point, total: T, now_ms: int, *more: object) -> T | None:
         if metric.temporality != CUMULATIVE:
-            return state
-        series = identity(metric.resource, metric.scope, metric.name, metric.kind, point.attributes, more)
-        gained = self._cumulative.advance(series, point.start_ns, point.time_ns, state, minus, now_ms)
+            return total
+        # workers that do not say who they are, are told apart by when they started
+        stream = identity(
+            metric.resource, metric.scope, metric.name, metric.kind, point.attributes, more, point.start_ns
+        )
+        gained = self._cumulative.added(stream, point.start_ns, point.time_ns, total, now_ms)
         if gained.note:
             self._account.adjust(OTLP, gained.note)
-        return gained.state
+        return gained.total
 
     def _place(self, sender: Sender, metric: Metric, point: Point, kind: str, now_ms: int) -> Place:
-        key = (sender, metric.name, point.attributes)
-        place = self._places.get(key)
-        head = place.series.head if place is not None else None
-        if place is None or not place.series.live or head is None or head.type != kind or head.unit != metric.unit:
-            place = self._find(sender, metric, point.attributes, kind, now_ms)
-            if sum(len(name) + len(value) for name, value in point.attributes) <= REMEMBERED_CHARS:
-                if len(self._places) >= REMEMBERED:
-                    self._places.clear()
-                self._places[key] = place
+        key = (sender, metric.name, metric.unit, point.attributes)
+        place = self._places.find(key)
+        if place is None or place.series.head.type != kind:
+            chars = sum(len(name) + len(value) for name, value in point.attributes)
+            place = self._places.keep(key, self._find(sender, metric, point.attributes, kind, now_ms), chars)
         for reason in place.adjusted:
             self._account.adjust(OTLP, reason)
         return place
 
     def _find(self, sender: Sender, metric: Metric, attributes: Attributes, kind: str, now_ms: int) -> Place:
-        name = senders_name(metric.name)
-        labels: dict[str, str] = {}
-        cut = 0
-        for key, value in attributes:
-            text, label = label_value(value), label_name(key)
-            cut += text != value or not label
-            if label:
-                labels[label] = text
-        found, adjusted = self._index.find(sender, name, kind, metric.unit, sorted(labels.items()), now_ms)
-        return Place(found, (*adjusted, "tag_shortened") if cut else adjusted)
+        name, unit = senders_name(metric_name(metric.name)), unit_name(metric.unit)
+        shown = tuple((key, label_value(value)) for key, value in attributes)
+        found, adjusted = self._index.find(sender, name, kind, unit, label_values(shown).items(), now_ms)
+        return Place(found, adjusted if shown == attributes else (*adjusted, "tag_shortened"))
 
 
-def gained_since(now: float, then: float) -> float | None:
-    """How much a number grew; None where it fell."""
-    return now - then if now >= then else None
+def identity(*parts: object) -> bytes:
+    """16 bytes that stand for a stream."""
+    return blake2b(orjson.dumps(parts), digest_size=16).digest()

@@ -18,6 +18,7 @@ from streamgauge.console.otlp_model import (
     Point,
     SummaryPoint,
 )
+from streamgauge.producers.text import attribute_text
 
 T = TypeVar("T")
 Json = Mapping[str, Any]
@@ -97,13 +98,14 @@ def _optional(point: Json, key: str) -> float | None:
     return None if point.get(key) is None else _float(point, key)
 
 
+def _totals(point: Json) -> tuple[int, float | None, float | None, float | None]:
+    return _natural(point, "count"), _optional(point, "sum"), _optional(point, "min"), _optional(point, "max")
+
+
 def _histogram(point: Json) -> HistogramPoint:
     return HistogramPoint(
         *_head(point),
-        _natural(point, "count"),
-        _optional(point, "sum"),
-        _optional(point, "min"),
-        _optional(point, "max"),
+        *_totals(point),
         tuple([_real(one, "explicitBounds") for one in _list(point, "explicitBounds")]),
         _counts(point),
     )
@@ -114,10 +116,7 @@ def _exponential(point: Json) -> ExponentialPoint:
     negative = _object(point.get("negative") or {}, "negative")
     return ExponentialPoint(
         *_head(point),
-        _natural(point, "count"),
-        _optional(point, "sum"),
-        _optional(point, "min"),
-        _optional(point, "max"),
+        *_totals(point),
         _integer(point, "scale"),
         _natural(point, "zeroCount"),
         _integer(positive, "offset"),
@@ -144,17 +143,8 @@ _POINTS: Mapping[str, Callable[[Json], Point]] = {
 def _attributes(holder: Json) -> Attributes:
     found: dict[str, str] = {}
     for pair in _objects(holder, "attributes"):
-        found[_text(pair, "key")] = _value_text(_object(pair.get("value") or {}, "value"))
+        found[_text(pair, "key")] = attribute_text(_plain(_object(pair.get("value") or {}, "value")))
     return tuple(sorted(found.items()))
-
-
-def _value_text(value: Json) -> str:
-    plain = _plain(value)
-    if isinstance(plain, str):
-        return plain
-    if plain is True or plain is False:
-        return "true" if plain else "false"
-    return str(plain) if isinstance(plain, (int, float)) else "" if plain is None else orjson.dumps(plain).decode()
 
 
 def _plain(value: Json, depth: int = 0) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -21,6 +20,7 @@ from streamgauge.console.otlp_model import (
     PayloadError,
     SummaryPoint,
 )
+from streamgauge.producers.text import attribute_text
 
 
 def read(body: bytes) -> list[Metric]:
@@ -53,12 +53,13 @@ def _metrics(request: Any) -> Iterator[Metric]:
                 )
 
 
+def _head(point: Any) -> tuple[Attributes, int, int, int]:
+    return _attributes(point.attributes), point.start_time_unix_nano, point.time_unix_nano, point.flags
+
+
 def _number(point: Any) -> NumberPoint:
     kind = point.WhichOneof("value")
-    value = getattr(point, kind) if kind else float("nan")
-    return NumberPoint(
-        _attributes(point.attributes), point.start_time_unix_nano, point.time_unix_nano, point.flags, value
-    )
+    return NumberPoint(*_head(point), getattr(point, kind) if kind else float("nan"))
 
 
 def _optional(point: Any, name: str) -> float | None:
@@ -66,31 +67,18 @@ def _optional(point: Any, name: str) -> float | None:
     return value
 
 
+def _totals(point: Any) -> tuple[int, float | None, float | None, float | None]:
+    return point.count, _optional(point, "sum"), _optional(point, "min"), _optional(point, "max")
+
+
 def _histogram(point: Any) -> HistogramPoint:
-    return HistogramPoint(
-        _attributes(point.attributes),
-        point.start_time_unix_nano,
-        point.time_unix_nano,
-        point.flags,
-        point.count,
-        _optional(point, "sum"),
-        _optional(point, "min"),
-        _optional(point, "max"),
-        tuple(point.explicit_bounds),
-        tuple(point.bucket_counts),
-    )
+    return HistogramPoint(*_head(point), *_totals(point), tuple(point.explicit_bounds), tuple(point.bucket_counts))
 
 
 def _exponential(point: Any) -> ExponentialPoint:
     return ExponentialPoint(
-        _attributes(point.attributes),
-        point.start_time_unix_nano,
-        point.time_unix_nano,
-        point.flags,
-        point.count,
-        _optional(point, "sum"),
-        _optional(point, "min"),
-        _optional(point, "max"),
+        *_head(point),
+        *_totals(point),
         point.scale,
         point.zero_count,
         point.positive.offset,
@@ -101,15 +89,7 @@ def _exponential(point: Any) -> ExponentialPoint:
 
 
 def _summary(point: Any) -> SummaryPoint:
-    return SummaryPoint(
-        _attributes(point.attributes),
-        point.start_time_unix_nano,
-        point.time_unix_nano,
-        point.flags,
-        point.count,
-        point.sum,
-        len(point.quantile_values),
-    )
+    return SummaryPoint(*_head(point), point.count, point.sum, len(point.quantile_values))
 
 
 _POINTS: dict[str, Any] = {
@@ -122,28 +102,17 @@ _POINTS: dict[str, Any] = {
 
 
 def _attributes(pairs: Any) -> Attributes:
-    return tuple(sorted({pair.key: _text(pair.value) for pair in pairs}.items()))
+    return tuple(
+        sorted({pair.key: pair.value.string_value or attribute_text(_plain(pair.value)) for pair in pairs}.items())
+    )
 
 
-def _text(value: Any) -> str:
+def _plain(value: Any) -> Any:
     kind = value.WhichOneof("value")
-    if kind == "string_value":
-        text: str = value.string_value
-        return text
-    plain = _plain(value, kind)
-    if plain is True or plain is False:
-        return "true" if plain else "false"
-    return str(plain) if isinstance(plain, (int, float)) else "" if plain is None else orjson.dumps(plain).decode()
-
-
-def _plain(value: Any, kind: str | None) -> Any:
     if kind == "array_value":
-        return [_plain(one, one.WhichOneof("value")) for one in value.array_value.values]
+        return [_plain(one) for one in value.array_value.values]
     if kind == "kvlist_value":
-        pairs = value.kvlist_value.values
-        return {pair.key: _plain(pair.value, pair.value.WhichOneof("value")) for pair in pairs}
-    if kind == "bytes_value":
-        return value.bytes_value.hex()
+        return {pair.key: _plain(pair.value) for pair in value.kvlist_value.values}
     return getattr(value, kind) if kind else None
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 from streamgauge.console.gateway_account import Account, Refusal
 from streamgauge.console.gateway_cells import Series
 from streamgauge.console.gateway_events import EventIntake
-from streamgauge.console.gateway_names import label_value, seconds_name, senders_name
+from streamgauge.console.gateway_names import label_value, seconds_name, senders_name, shown_name
+from streamgauge.console.gateway_places import Place, Places
 from streamgauge.console.gateway_senders import Senders
 from streamgauge.console.gateway_series import SeriesIndex
 from streamgauge.console.gateway_times import TimeBounds
@@ -20,16 +21,8 @@ log = logging.getLogger("streamgauge.gateway")
 
 METRICS, EVENTS, CHECKS, SETS = "statsd", "statsd_event", "statsd_check", "statsd_set"
 KINDS = {"c": "counter", "m": "counter", "g": "gauge", "ms": "histogram", "h": "histogram", "d": "histogram"}
-REMEMBERED, REMEMBERED_CHARS = 100_000, 1_000
 MAX_MEMBER = 4_096
 SOURCES = 10_000
-
-
-class Place(NamedTuple):
-    """Where a line's values go, and in which ways that is not what was sent."""
-
-    series: Series
-    adjusted: tuple[str, ...]
 
 
 class StatsdIntake:
@@ -54,7 +47,7 @@ class StatsdIntake:
         self._allow = allow
         self._sources: set[Hashable] = set()
         self._spoken = False
-        self._places: dict[tuple[str, str, str], Place] = {}
+        self._places: Places[tuple[str, str, str]] = Places()
 
     def packet(self, packet: bytes, now_ms: int, datadog: bool = False, source: Hashable = None) -> None:
         """Take the lines of one packet. `datadog`: it came where only DogStatsD clients send; `source`: who sent it, where
@@ -99,13 +92,9 @@ class StatsdIntake:
             self._member(sample, at_ms, now_ms)
             return
         key = (sample.name, sample.type, sample.tags)
-        place = self._places.get(key)
-        if place is None or not place.series.live:
-            place = self._find(sample, now_ms)
-            if len(sample.name) + len(sample.tags) <= REMEMBERED_CHARS:
-                if len(self._places) >= REMEMBERED:
-                    self._places.clear()
-                self._places[key] = place
+        place = self._places.find(key)
+        if place is None:
+            place = self._places.keep(key, self._find(sample, now_ms), len(sample.name) + len(sample.tags))
         for reason in place.adjusted:
             self._account.adjust(METRICS, reason, len(sample.numbers))
         record(place.series, sample, at_ms, self._steps(datadog))
@@ -128,7 +117,7 @@ class StatsdIntake:
 
     def _member(self, sample: Sample, at_ms: int, now_ms: int) -> None:
         own, tagged = influx(sample.name)
-        name = senders_name(own)
+        name = shown_name(own)
         if len(sample.texts[0]) > MAX_MEMBER:
             raise Refusal("too_long")
         tags = read_tags(sample.tags, tagged)
@@ -150,7 +139,7 @@ class StatsdIntake:
 
     def _check(self, check: ServiceCheck, now_ms: int) -> None:
         at_ms = self._times.checked(check.at_s * 1000, now_ms) if check.at_s else now_ms
-        name = senders_name(check.name)
+        name = shown_name(check.name)
         tags = read_tags(check.tags)
         self._note(CHECKS, check.unknown, bool(tags.labels))
         values = {"check": name, "status": check.status}

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from streamgauge.console.gateway_names import label_name, label_value
+from streamgauge.console.gateway_names import label_value
+from streamgauge.schemas.names import ALIASES, label_values
 
-SENDER_TAGS: Mapping[str, str] = {
-    "service": "service",
-    "env": "environment",
-    "environment": "environment",
-    "version": "version",
-    "tenant": "tenant",
-    "region": "region",
-}
-"""Tags that say who sends: they become the context of a batch, not labels."""
+SENDER = frozenset({"service", "environment", "version", "tenant", "region"})
+"""What tags say of who sends, in whatever spelling: these become the context of a batch, not labels."""
 FLAG = "true"
 """The value of a tag that has none."""
 
 
 class Tags(NamedTuple):
-    """Who sends, in canonical names, and the labels, sorted by name. `cut` counts values and names that had to change."""
+    """Who sends, in canonical names, and the labels, sorted by name. `cut` counts values that had to change."""
 
     sender: tuple[tuple[str, str], ...]
     labels: tuple[tuple[str, str], ...]
@@ -42,13 +36,12 @@ def read_tags(datadog: str, influx_tags: str = "") -> Tags:
     for key, value in (*_pairs(influx_tags, "="), *_pairs(datadog, ":")):
         text = label_value(value)
         cut += text != value
-        if canonical := SENDER_TAGS.get(key):
+        canonical = ALIASES.get(key, key)
+        if canonical in SENDER:
             sender[canonical] = text
-        elif name := label_name(key):
-            labels[name] = text
         else:
-            cut += 1
-    return Tags(tuple(sorted(sender.items())), tuple(sorted(labels.items())), cut)
+            labels[key] = text
+    return Tags(tuple(sorted(sender.items())), tuple(label_values(labels.items()).items()), cut)
 
 
 def _pairs(text: str, separator: str) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -186,3 +187,14 @@ def flush_all(timeout: float | None = None) -> list[FlushReport]:
 def close_all(timeout: float | None = None) -> list[FlushReport]:
     """Close every producer of this process: what `atexit` does, for hooks of servers. A second call does nothing."""
     return _process.close_all(timeout)
+
+
+def within(seconds: float, work: Callable[[], object]) -> bool:
+    """Let `work` be done before a fork; whether it ended in time. In a thread: whoever forks may hold a lock it needs."""
+    try:
+        doing = threading.Thread(target=work, daemon=True)
+        doing.start()
+    except RuntimeError:  # no thread can start while the interpreter ends
+        return True
+    doing.join(seconds)
+    return not doing.is_alive()

@@ -18,13 +18,13 @@ from streamgauge.producers.text import plain
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import RESERVED_COLUMNS
 from streamgauge.schemas.errors import DeclarationError, UndeclaredLabelError
+from streamgauge.schemas.names import MAX_LABELS, MAX_NAME, MAX_UNIT
 from streamgauge.schemas.windows import TIER_NAMES
 
 if TYPE_CHECKING:
     from streamgauge.producers.producer import Producer
 
 H = TypeVar("H", bound=Handle)
-MAX_NAME, MAX_LABELS, MAX_UNIT = 200, 64, 64
 
 
 def head_problems(head: MetricHead) -> Iterator[str]:

@@ -19,7 +19,7 @@ from streamgauge.producers.clock import Clock
 from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.text import unicode
 from streamgauge.schemas.batches import MAX_INSTANT_MS, Delta, MetricHead
-from streamgauge.schemas.names import label_values, metric_name
+from streamgauge.schemas.names import MAX_LABELS, label_values, metric_name, unit_name
 from streamgauge.schemas.windows import TIERS, window_start
 
 log = logging.getLogger(__name__)
@@ -29,15 +29,13 @@ MAX_WAITING = 200_000
 """Series and windows that wait to be taken, at most."""
 MAX_POINTS = 1 << 29
 """Points of one series and window: so many that no batch holds more than its readers accept."""
-MAX_LABELS, MAX_UNIT = 64, 64
 Labels = tuple[str, ...]
 
 
 def open_series(name: str, kind: str, unit: str, attributes: Iterable[tuple[str, str]]) -> tuple[MetricHead, Labels]:
     """Head and label values of a metric of another system, under names that can travel."""
     labels = label_values(attributes)
-    shown = "".join(letter for letter in unit if letter.isprintable())[:MAX_UNIT]
-    return MetricHead(metric_name(name), kind, shown, tuple(labels)), tuple(map(unicode, labels.values()))
+    return MetricHead(metric_name(name), kind, unit_name(unit), tuple(labels)), tuple(map(unicode, labels.values()))
 
 
 class _Open:

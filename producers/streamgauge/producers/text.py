@@ -17,3 +17,24 @@ def plain(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return unicode(str(value))
+
+
+def attribute_text(value: object) -> str:
+    """A value of any kind as a label's: sequences and mappings as JSON, bytes as base64, none as nothing."""
+    if isinstance(value, (str, int, float)):
+        return plain(value)
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return _odd(value)
+    import json  # few need it, and everybody pays for imports
+
+    return unicode(json.dumps(value, default=_odd, ensure_ascii=False, separators=(",", ":")))
+
+
+def _odd(value: object) -> str:
+    if isinstance(value, bytes):
+        from base64 import b64encode
+
+        return b64encode(value).decode()
+    return str(value)

@@ -113,10 +113,10 @@ Shape = Explicit | Exponential
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """A histogram of another system. `min` and `max` are its extremes, `low` and `high` bounds that none of its values
-    lies beyond; None where they are not known."""
+    lies beyond. What is not known is None."""
 
     count: int
-    sum: float
+    sum: float | None
     shape: Shape
     min: float | None = None
     max: float | None = None
@@ -129,9 +129,8 @@ class Distribution:
             return None
         low = self.min if self.min is not None and earlier.min is not None and self.min < earlier.min else None
         high = self.max if self.max is not None and earlier.max is not None and self.max > earlier.max else None
-        return Distribution(
-            self.count - earlier.count, self.sum - earlier.sum, shape, low, high, low=self.min, high=self.max
-        )
+        total = None if self.sum is None or earlier.sum is None else self.sum - earlier.sum
+        return Distribution(self.count - earlier.count, total, shape, low, high, low=self.min, high=self.max)
 
     def buckets(self) -> Buckets:
         """In our buckets. Raises InconsistentHistogram."""
@@ -143,15 +142,28 @@ class Distribution:
             raise InconsistentHistogram("the buckets of a histogram hold more values than its count says")
         self.shape.add_to(found, low, high)
         if missing:  # nothing but their mean is known
-            mean = self.sum / self.count
+            mean = 0.0 if self.sum is None else self.sum / self.count
             spread(found, mean, mean, missing)
         return found
 
     def extremes(self, buckets: Buckets) -> tuple[float, float]:
         """Smallest and largest value, from the outermost of its `buckets` where they are not known."""
-        low = value_of(min(buckets)) if self.min is None else self.min
-        high = value_of(max(buckets)) if self.max is None else self.max
+        low, high = self._bounded(value_of(min(buckets))), self._bounded(value_of(max(buckets)))
+        low, high = low if self.min is None else self.min, high if self.max is None else self.max
         return min(low, high), max(low, high)
+
+    def total(self, buckets: Buckets) -> float:
+        """Its sum, or what its `buckets` add up to."""
+        return sum(value_of(key) * count for key, count in buckets.items()) if self.sum is None else self.sum
+
+    def _bounded(self, value: float) -> float:
+        value = value if self.low is None else max(value, self.low)
+        return value if self.high is None else min(value, self.high)
+
+
+def extreme(told: float | None) -> float | None:
+    """An extreme as a sender tells it; one that is not finite says that there is none."""
+    return told if told is not None and math.isfinite(told) else None
 
 
 def spread(buckets: Buckets, low: float, high: float, count: int) -> None:

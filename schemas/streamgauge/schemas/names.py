@@ -29,28 +29,33 @@ HTTP_ALIASES = {
 LABEL_COLUMNS = frozenset({"country", "tenant", "segment", "operation", "status", "error_type"})
 """Context columns that a single point may fill. The others say who sends, and a point cannot change that."""
 
-MAX_NAME = 200
+MAX_NAME, MAX_LABELS, MAX_UNIT = 200, 64, 64
+EXPORTED = "exported_"
+"""Before a label that cannot have its own name, as Prometheus does with labels that it sets itself."""
 
 
 def label_name(name: str) -> str:
-    """The label that an attribute or tag becomes: its canonical column, or its name with `_` for whatever is not a word.
-
-    A name that every view has for something else gets a `_` behind it.
-    """
+    """The label that an attribute or tag becomes: its canonical column, or `free_label` of its name."""
     if name in HTTP_ALIASES:
         return HTTP_ALIASES[name]
     column = ALIASES.get(name, "")
-    if column in LABEL_COLUMNS:
-        return column
-    word = _word(name)
-    if word.startswith("__"):
-        word = f"_{word.lstrip('_')}"
-    return f"{word}_" if word in RESERVED_COLUMNS else word
+    return column if column in LABEL_COLUMNS else free_label(name)
+
+
+def free_label(name: str) -> str:
+    """The label `name`, as a word. One that every view has for something else, or that is hidden (`__…`), is exported."""
+    label = word(name)
+    return word(EXPORTED + label) if label in RESERVED_COLUMNS or label.startswith("__") else label
 
 
 def metric_name(name: str) -> str:
-    """The metric that an instrument becomes: lower case, `_` for whatever is not a word."""
-    return _word(name.lower())
+    """The metric that an instrument becomes: a word in lower case, since OpenTelemetry's names have no case."""
+    return word(name.lower())
+
+
+def unit_name(unit: str) -> str:
+    """A unit as it can be shown."""
+    return "".join(letter for letter in unit if letter.isprintable())[:MAX_UNIT]
 
 
 def label_values(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -62,13 +67,14 @@ def label_values(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _word(name: str) -> str:
-    word = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
-    if word[0].isdigit():
-        word = f"_{word}"
-    if len(word) > MAX_NAME:  # cut short, two names could become one
+def word(name: str) -> str:
+    """`name` with `_` for everything but letters, digits and `_`, and no longer than a name may be."""
+    found = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
+    if found[0].isdigit():
+        found = f"_{found}"
+    if len(found) > MAX_NAME:  # cut short, two names could become one
         from hashlib import blake2b  # dear to load, and hardly ever needed
 
         digest = blake2b(name.encode("utf-8", "replace"), digest_size=4).hexdigest()
-        word = f"{word[: MAX_NAME - 9]}_{digest}"
-    return word
+        found = f"{found[: MAX_NAME - 9]}_{digest}"
+    return found

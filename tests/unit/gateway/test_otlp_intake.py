@@ -8,14 +8,10 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from streamgauge.console import otlp_json, otlp_protobuf
-from streamgauge.console.otlp_cumulative import Cumulative, identity
-from streamgauge.console.otlp_histograms import Exponential, explicit
-from streamgauge.console.otlp_model import HistogramPoint, PayloadError
-from streamgauge.schemas.histogram import bucket_of, histogram_of, quantile
+from streamgauge.console.otlp_model import PayloadError
+from streamgauge.schemas.histogram import quantile
 from tests.support.gateways import NOW_MS, TestGateway
 
 NOW_NS = NOW_MS * 1_000_000
@@ -64,7 +60,7 @@ def test_a_cumulative_sum_counts_what_came_since_its_last_point() -> None:
     rows = one.rows("calls")
     assert sum(row.sum for row in rows) == 9.0
     assert {(row.type, row.unit, row.context["service"]) for row in rows} == {("counter", "1", "till")}
-    assert {tuple(row.labels.items()) for row in rows} == {(("route", "/a"),)}
+    assert {tuple(row.labels.items()) for row in rows} == {(("operation", "/a"),)}
 
 
 def test_a_series_that_began_before_the_gateway_gives_a_base_first() -> None:
@@ -207,6 +203,29 @@ def test_a_cumulative_histogram_counts_what_came_since() -> None:
     assert sum(row.sum for row in rows) == pytest.approx(12.6)
 
 
+def test_a_sum_that_the_sender_leaves_out_is_estimated_and_said_so() -> None:
+    one = TestGateway()
+    metric = histogram("took", [2.0, 2.0, 4.0], [1.0, 3.0])
+    del metric["histogram"]["dataPoints"][0]["sum"]
+    send(one, request(metric))
+
+    (row,) = one.rows("took")
+    assert row.count == 3
+    assert row.sum == pytest.approx(8.0, rel=0.15)
+    assert one.adjusted()["otlp", "sum_estimated"] == 1
+
+
+def test_a_sum_that_no_number_is_costs_its_point_and_not_those_after_it() -> None:
+    one = TestGateway()
+    for at_s, told in ((2, 1.0), (12, "NaN"), (22, 3.0)):
+        metric = histogram("took", [0.5] * at_s, [1.0], at_s, 2)
+        metric["histogram"]["dataPoints"][0]["sum"] = told
+        send(one, request(metric))
+
+    assert (sum(row.count for row in one.rows("took")), one.sums("took")) == (22, {(): 3.0})
+    assert one.refused() == {("otlp", "not_finite"): 1}
+
+
 def test_a_histogram_that_contradicts_itself_is_rejected_and_the_rest_counts() -> None:
     one = TestGateway()
     bad = histogram("took", [0.5], [1.0])
@@ -230,8 +249,8 @@ def test_a_summary_is_its_sum_and_count_and_its_quantiles_are_counted_away() -> 
         }
         send(one, request({"name": "took", "unit": "s", "summary": {"dataPoints": [point]}}))
 
-    assert one.sums("took.sum") == {(): 3.0}
-    assert one.sums("took.count") == {(): 6.0}
+    assert one.sums("took_sum") == {(): 3.0}
+    assert one.sums("took_count") == {(): 6.0}
     assert one.adjusted()["otlp", "quantiles_dropped"] == 2
 
 
@@ -258,32 +277,24 @@ def test_a_point_that_cannot_be_used_is_rejected_with_a_reason(metric: Any, reas
     assert dict(taken.rejected) == {reason: 1}
 
 
+def test_names_and_attributes_are_those_of_our_own_exporter() -> None:
+    one = TestGateway()
+    metric = total(
+        "Shop.Calls-Made", 5, 2, http__response__status_code="200", service="other", db__system="b", db_system="a"
+    )
+    send(one, request(metric))
+
+    assert one.sums("shop_calls_made") == {
+        (("db_system", "b;a"), ("exported_service", "other"), ("status", "200")): 5.0
+    }
+
+
 def test_one_unit_a_name() -> None:
     one = TestGateway()
     send(one, request(total("calls", 5, 2)))
     taken = send(one, request({**total("calls", 5, 2, x="y"), "unit": "ms"}))
 
     assert dict(taken.rejected) == {"unit_conflict": 1}
-
-
-def test_a_forgotten_series_that_comes_back_never_counts_twice() -> None:
-    seen = Cumulative(2, 1_000_000, 0)
-
-    def advance(name: str, start: int, at: int, value: float) -> tuple[float | None, str]:
-        gained = seen.advance(
-            identity(name), start, at, value, lambda now, then: now - then if now >= then else None, at // 1_000_000
-        )
-        return gained.state, gained.note
-
-    ms = 1_000_000
-    assert advance("a", 10 * ms, 20 * ms, 5.0) == (5.0, "")
-    assert advance("b", 10 * ms, 30 * ms, 5.0) == (5.0, "")
-    # takes the place of a, which was seen at 20 ms: whatever began before that may be one that was forgotten
-    assert advance("c", 10 * ms, 40 * ms, 5.0) == (None, "baseline")
-    assert len(seen) == 2
-    assert advance("a", 10 * ms, 50 * ms, 9.0) == (None, "baseline")
-    assert advance("a", 10 * ms, 60 * ms, 10.0) == (1.0, "")
-    assert advance("d", 55 * ms, 70 * ms, 2.0) == (2.0, "")
 
 
 def test_the_protobuf_and_the_json_of_one_request_say_the_same() -> None:
@@ -315,6 +326,8 @@ def test_the_protobuf_and_the_json_of_one_request_say_the_same() -> None:
         {"key": "l", "value": {"arrayValue": {"values": [{"stringValue": "x"}, {"intValue": "1"}]}}},
         {"key": "m", "value": {"kvlistValue": {"values": [{"key": "k", "value": {"boolValue": False}}]}}},
         {"key": "n", "value": {}},
+        {"key": "y", "value": {"bytesValue": "AP8="}},
+        {"key": "z", "value": {"arrayValue": {"values": [{"bytesValue": "AP8="}, {"doubleValue": 1e16}, {}]}}},
     ]
     body = request(typed, histogram("took", [0.5, 2.0], [1.0]), exponential)
     message: Any = json_format.Parse(body, ExportMetricsServiceRequest())
@@ -333,67 +346,3 @@ def test_json_that_is_no_request_is_refused_as_a_whole(body: bytes) -> None:
 def test_bytes_that_are_no_protobuf_are_refused_as_a_whole() -> None:
     with pytest.raises(PayloadError):
         otlp_protobuf.read(b"\xff\xff\xff")
-
-
-finite = st.floats(1e-6, 1e6)
-
-
-@given(st.lists(finite, min_size=1, max_size=60), st.lists(finite, min_size=1, max_size=12, unique=True))
-def test_whatever_an_explicit_histogram_holds_counts_stay_and_stay_in_their_buckets(
-    values: list[float], bounds: list[float]
-) -> None:
-    bounds = sorted(bounds)
-    counts = [0] * (len(bounds) + 1)
-    for value in values:
-        counts[sum(value > bound for bound in bounds)] += 1
-    point = HistogramPoint(
-        (), 0, 0, 0, len(values), sum(values), min(values), max(values), tuple(bounds), tuple(counts)
-    )
-    held = explicit(point)
-    assert held is not None
-    whole = held.whole(point.min, point.max)
-
-    assert (whole.count, whole.sum) == (len(values), sum(values))
-    assert sum(whole.buckets.values()) == len(values)
-    assert bucket_of(min(values)) <= min(whole.buckets)
-    assert max(whole.buckets) <= bucket_of(max(values))
-    for place, bound in enumerate(bounds):
-        below = sum(count for key, count in whole.buckets.items() if key <= bucket_of(bound))
-        assert below >= sum(counts[: place + 1])
-
-
-@given(st.lists(st.floats(1e-3, 1e3) | st.floats(-1e3, -1e-3) | st.just(0.0), min_size=1), st.integers(5, 12))
-def test_a_fine_exponential_histogram_becomes_exactly_ours(values: list[float], scale: int) -> None:
-    positive: dict[int, int] = {}
-    negative: dict[int, int] = {}
-    kept: list[float] = []
-    for value in values:
-        if value:
-            side = positive if value > 0 else negative
-            index = math.ceil(math.log2(abs(value)) * 2**scale) - 1
-            side[index] = side.get(index, 0) + 1
-            # the middle of its bucket, which rounding cannot move to another one
-            kept.append(math.copysign(2 ** ((index + 0.5) / 2**scale), value))
-        else:
-            kept.append(0.0)
-    zero = values.count(0.0)
-    held = Exponential(len(values), sum(values), scale, zero, positive, negative)
-
-    assert held.whole(min(values), max(values)).buckets == histogram_of(kept)
-
-
-@given(st.lists(st.tuples(st.integers(-200, 200), st.integers(1, 9)), min_size=1, max_size=20), st.integers(-4, 8))
-def test_what_came_since_is_found_at_the_coarser_scale_of_two(pairs: list[tuple[int, int]], scale: int) -> None:
-    first = dict(pairs[: len(pairs) // 2 + 1])
-    second = dict(first)
-    for index, count in pairs:
-        second[index] = second.get(index, 0) + count
-    fine = Exponential(sum(first.values()), 0.0, scale + 1, 0, first, {})
-    later = Exponential(sum(second.values()), 0.0, scale + 1, 0, second, {})
-    for before, after in ((fine, later.to_scale(scale)), (fine.to_scale(scale), later)):
-        gained = after.minus(before)
-
-        assert gained is not None
-        assert gained.scale == scale
-        assert sum(gained.positive.values()) == gained.count == sum(count for _, count in pairs)
-        assert sum(gained.whole(None, None).buckets.values()) == gained.count

@@ -36,7 +36,7 @@ def test_milliseconds_become_a_histogram_of_seconds_with_the_unit_in_its_name() 
     one = TestGateway()
     one.statsd("db.query:320|ms", "db.query:80:160|ms", "render_ms:5|ms")
 
-    (row,) = one.rows("db.query_seconds")
+    (row,) = one.rows("db_query_seconds")
     assert (row.type, row.unit, row.count, row.min, row.max) == ("histogram", "s", 3, 0.08, 0.32)
     assert row.sum == pytest.approx(0.56)
     assert quantile(row.buckets, 0.5) == pytest.approx(0.16, rel=0.011)
@@ -82,8 +82,8 @@ def test_one_who_ever_spoke_dogstatsd_means_it_in_plain_lines_too() -> None:
         for _ in range(3):
             one.gateway.packet(b"level.%d:-4|g" % source[1], source)
 
-    assert [row.last for row in one.rows("level.5001")] == [-4.0]
-    assert [row.last for row in one.rows("level.5002")] == [-12.0]
+    assert [row.last for row in one.rows("level_5001")] == [-4.0]
+    assert [row.last for row in one.rows("level_5002")] == [-12.0]
 
 
 def test_tags_are_labels_in_whatever_order_they_come() -> None:
@@ -91,8 +91,8 @@ def test_tags_are_labels_in_whatever_order_they_come() -> None:
     one.statsd("hits:1|c|#route:/a,method:get", "hits:2|c|#method:get,route:/a", "hits,route=/b,method=put:4|c")
 
     assert one.sums("hits") == {
-        (("method", "get"), ("route", "/a")): 3.0,
-        (("method", "put"), ("route", "/b")): 4.0,
+        (("method", "get"), ("operation", "/a")): 3.0,
+        (("method", "put"), ("operation", "/b")): 4.0,
     }
 
 
@@ -116,8 +116,24 @@ def test_names_and_tags_become_such_as_can_travel() -> None:
 
     assert one.sums("web_hits_per_sec") == {
         (("_2xx", "yes"), ("my_tag", "a")): 1.0,
-        (("_x", "1"), ("value_", "9")): 1.0,
+        (("exported___x", "1"), ("exported_value", "9")): 1.0,
     }
+
+
+def test_tags_have_the_names_that_attributes_have() -> None:
+    one = TestGateway()
+    one.statsd(
+        "Web.Hits:1|c|#endpoint:/a,status_code:200,count:9",
+        "Web.Hits:2|c|#http.route:/a,status:200,count:9,deployment.environment:prod,service_name:till",
+    )
+
+    labels = {"operation": "/a", "status": "200", "exported_count": "9"}
+    rows = one.rows("Web_Hits")
+    assert {(row.context["service"], row.context["environment"], row.sum) for row in rows} == {
+        ("somebody", "test", 1.0),
+        ("till", "prod", 2.0),
+    }
+    assert [dict(row.labels) for row in rows] == [labels, labels]
 
 
 def test_unified_service_tags_say_who_sends() -> None:
@@ -183,6 +199,18 @@ def test_names_are_bounded_and_freed_when_they_rest() -> None:
     one.flush()
     one.statsd("c:1|c")
     assert one.sums("c") == {(): 1.0}
+
+
+def test_a_series_that_rested_and_comes_back_still_counts() -> None:
+    one = TestGateway()
+    one.statsd("a:1|c|#x:y")
+    for _ in range(3):
+        one.flush()
+        one.clock.advance(1300)
+    one.flush()
+    one.statsd("a:2|c|#x:y")
+
+    assert one.sums("a") == {(("x", "y"),): 3.0}
 
 
 def test_a_time_is_honoured_within_bounds() -> None:

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 
 from streamgauge.producers import Counter
-from streamgauge.producers.open_families import MAX_LABELS, MAX_METRICS, open_series
+from streamgauge.producers.open_families import MAX_METRICS, open_series
 from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.producer import Producer
 from streamgauge.producers.settings import ProducerSettings
 from streamgauge.producers.testing import CapturedTransport, captured_producer
 from streamgauge.schemas.batches import Delta, MetricHead
+from streamgauge.schemas.names import MAX_LABELS
 from tests.unit.producers.decoded import metric_batches, told, values
 
 NOW = 1_800_000_000_000

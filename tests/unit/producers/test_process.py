@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import warnings
 from itertools import pairwise
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from streamgauge.producers import Counter, FlushReport, Gauge, Histogram, Producer, ProducerSettings
-from streamgauge.producers.lifecycle import Lifecycle
+from streamgauge.producers.lifecycle import Lifecycle, within
 from streamgauge.producers.testing import CapturedTransport
 from tests.unit.producers.decoded import metric_batches, values
 
@@ -268,3 +269,12 @@ def test_workers_of_multiprocessing_close_their_producers(tmp_path: Path, method
     assert done.stdout == "0\n", done.stderr
     expected = 2 if made == "in the parent" else 1
     assert done.stderr.count("1 points were not delivered") == expected, done.stderr
+
+
+def test_a_fork_waits_for_what_must_come_before_it_but_not_for_ever() -> None:
+    done, never = threading.Event(), threading.Event()
+
+    assert within(10, done.set)
+    assert done.is_set()
+    assert not within(0.01, never.wait)
+    never.set()

@@ -13,6 +13,7 @@ from streamgauge.schemas.foreign_histograms import (
     Explicit,
     Exponential,
     InconsistentHistogram,
+    extreme,
     indexed,
 )
 from streamgauge.schemas.histogram import GROWTH, SCALE, histogram_of, quantile
@@ -164,6 +165,24 @@ def test_a_new_extreme_is_known_and_an_old_one_bounds_what_was_added() -> None:
     low, high = added.extremes(added.buckets())
     assert low == 0.01
     assert high == pytest.approx(0.01, rel=0.02)
+
+
+def test_extremes_that_nobody_told_lie_within_those_of_the_whole_life() -> None:
+    added = explicit([3.1, 3.1, 3.1]).minus(explicit([3.1]))
+
+    assert added is not None
+    assert added.extremes(added.buckets()) == (3.1, 3.1)
+    assert extreme(3.1) == 3.1
+    assert [extreme(told) for told in (None, math.inf, -math.inf, math.nan)] == [None] * 4
+
+
+def test_a_sum_that_nobody_told_is_what_the_buckets_add_up_to() -> None:
+    shape = Explicit((1.0,), (0, 4))
+    one = Distribution(4, None, shape, 3.0, 3.0)
+
+    assert one.total(one.buckets()) == pytest.approx(12.0, rel=0.011)
+    assert (gained := Distribution(8, None, Explicit((1.0,), (0, 8))).minus(one)) is not None
+    assert (gained.count, gained.sum) == (4, None)
 
 
 def test_buckets_that_hold_more_than_the_count_are_refused() -> None:

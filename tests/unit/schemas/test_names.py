@@ -20,9 +20,9 @@ from streamgauge.schemas.names import label_name, label_values, metric_name
         ("messaging.system", "messaging_system"),
         ("service.name", "service_name"),  # a point cannot say that another service sends it
         ("host.id", "host_id"),
-        ("service", "service_"),
-        ("value", "value_"),
-        ("__name__", "_name__"),
+        ("service", "exported_service"),
+        ("value", "exported_value"),
+        ("__name__", "exported___name__"),
         ("2xx", "_2xx"),
         ("größe", "gr__e"),
         ("", "_"),
@@ -40,6 +40,11 @@ def test_whatever_it_is_called_it_becomes_a_name_that_may_be_declared(text: str)
         assert len(name) <= 200
     assert label_name(text) not in RESERVED_COLUMNS
     assert not label_name(text).startswith("__")
+
+
+def test_a_long_hidden_name_stays_within_the_bound_and_itself() -> None:
+    assert len(label_name("__" + "x" * 198)) == 200
+    assert label_name("__" + "x" * 198) != label_name("__" + "x" * 197 + "y")
 
 
 def test_an_instrument_keeps_its_words_in_lower_case() -> None:

@@ -58,21 +58,16 @@ class Forks:
 
     def feed(self) -> None:
         """Hand over before the producers close: not every process ends in a way that the SDK notices."""
-        if not all(one.closed for one in self.watched):
+        if self._needed():
             self.hand_over(WAIT_S)
 
     def before(self) -> None:
-        """Hand over before a fork. In a thread, since whoever forks may hold a lock of the SDK."""
-        if all(one.closed for one in self.watched):
-            return
-        try:
-            flushing = threading.Thread(target=self.hand_over, args=(WAIT_S,), daemon=True)
-            flushing.start()
-        except RuntimeError:  # no thread can start while the interpreter ends
-            return
-        flushing.join(WAIT_S)
-        if flushing.is_alive():
+        """Hand over before a fork. Whoever forks may hold a lock of the SDK."""
+        if self._needed() and not lifecycle.within(WAIT_S, self.feed):
             log.warning("metrics could not be flushed before a fork: a forked process may count some of them again")
+
+    def _needed(self) -> bool:
+        return not all(one.closed for one in self.watched)
 
 
 _process = Forks()

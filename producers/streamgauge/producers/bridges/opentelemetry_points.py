@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -21,13 +20,14 @@ from opentelemetry.sdk.metrics.export import (
 
 from streamgauge.producers.cumulative import MAX_STREAMS, Cumulative, Number, Running, TooManyStreams
 from streamgauge.producers.open_families import Labels, OpenFamilies, open_series
-from streamgauge.producers.text import plain
+from streamgauge.producers.text import attribute_text
 from streamgauge.schemas.batches import Delta, MetricHead
 from streamgauge.schemas.foreign_histograms import (
     Distribution,
     Explicit,
     Exponential,
     InconsistentHistogram,
+    extreme,
     indexed,
 )
 from streamgauge.schemas.names import metric_name
@@ -80,7 +80,7 @@ class PointReader:
         if found is None:
             if len(self._series) >= MAX_STREAMS:
                 self._series.clear()
-            texts = [(name, text_of(value)) for name, value in attributes.items()]
+            texts = [(name, attribute_text(value)) for name, value in attributes.items()]
             found = open_series(metric.name, kind, metric.unit or "", texts)
             if sum(map(len, found[1])) <= MAX_KEPT:
                 self._series[key] = found
@@ -92,12 +92,12 @@ class PointReader:
         cumulative = getattr(data, "aggregation_temporality", None) is AggregationTemporality.CUMULATIVE
         if not isinstance(point, NumberDataPoint):
             total = distribution_of(point)
-            added = self._histograms.added(stream, start_ns, time_ns, total) if cumulative else total
+            added = self._histograms.added(stream, start_ns, time_ns, total).total if cumulative else total
             return None if added is None or not added.count else histogram_delta(at_ms, added)
         value = float(point.value)
         if isinstance(data, Sum) and data.is_monotonic:
             if cumulative:
-                known = self._sums.added(stream, start_ns, time_ns, Number(value))
+                known = self._sums.added(stream, start_ns, time_ns, Number(value)).total
                 if known is None or (not known.value and value):  # it rests; a first zero shows that there is a series
                     return None
                 value = known.value
@@ -117,8 +117,7 @@ def kind_of(data: Any) -> str:
 
 
 def distribution_of(point: HistogramDataPoint | ExponentialHistogramDataPoint) -> Distribution:
-    """A histogram point. Views can leave its extremes out: then they are infinite the wrong way round."""
-    low, high = (point.min, point.max) if point.min <= point.max else (None, None)
+    """A histogram point. Views can leave its extremes out: then they are infinite."""
     if isinstance(point, HistogramDataPoint):
         shape: Explicit | Exponential = Explicit(tuple(point.explicit_bounds), tuple(point.bucket_counts))
     else:
@@ -128,18 +127,11 @@ def distribution_of(point: HistogramDataPoint | ExponentialHistogramDataPoint) -
             indexed(point.positive.offset, point.positive.bucket_counts),
             indexed(point.negative.offset, point.negative.bucket_counts),
         )
-    return Distribution(point.count, float(point.sum), shape, low, high)
+    return Distribution(point.count, float(point.sum), shape, extreme(point.min), extreme(point.max))
 
 
 def histogram_delta(at_ms: int, added: Distribution) -> Delta:
     """A histogram's gain as a delta. OpenTelemetry knows no last value; the mean stands in for it."""
     buckets = added.buckets()
-    low, high = added.extremes(buckets)
-    return Delta(at_ms, added.count, added.sum, low, high, added.sum / added.count, at_ms, buckets)
-
-
-def text_of(value: Any) -> str:
-    """An attribute's value as a label's: sequences as JSON."""
-    if isinstance(value, str | bool | int | float):
-        return plain(value)
-    return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
+    total, (low, high) = added.total(buckets), added.extremes(buckets)
+    return Delta(at_ms, added.count, total, low, high, total / added.count, at_ms, buckets)

@@ -144,16 +144,8 @@ class _Process:
             bridge.read()
 
     def before_fork(self) -> None:
-        """Read before a fork. In a thread, since whoever forks may be inside a collector."""
-        if not self.watched:
-            return
-        try:
-            reading = threading.Thread(target=self.read, daemon=True)
-            reading.start()
-        except RuntimeError:  # no thread can start while the interpreter ends
-            return
-        reading.join(FORK_WAITS_S)
-        if reading.is_alive():
+        """Read before a fork. Whoever forks may be inside a collector."""
+        if self.watched and not lifecycle.within(FORK_WAITS_S, self.read):
             log.warning("a registry could not be read before a fork: a forked process may count some of it again")
 
     def after_fork(self) -> None:

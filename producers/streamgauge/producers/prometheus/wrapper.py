@@ -323,31 +323,23 @@ class MetricWrapperBase(Collector):
             self._reflect(placed)
             if self.wire_idle is not True:
                 return
+        self._tell(lambda source: source.announce(self))
+
+    def _keep_sampled(self) -> None:
+        """Take this label set in every window, and soon."""
+        self._tell(lambda source: source.sample(self))
+
+    def _refuse(self, reason: str) -> None:
+        """Count one call that stays local, because no sum could hold it."""
+        self._tell(lambda source: source.refuse(reason))
+
+    def _tell(self, call: Callable[[Source], object]) -> None:
         try:
-            self._bind().announce(self)
+            call(self._bind())
         except SettingsError:
             raise
         except Exception:  # a telemetry call never takes the application down
             log.exception("metric %s: a call is not sent", self._name)
-
-    def _keep_sampled(self) -> None:
-        """Take this label set in every window, and soon."""
-        try:
-            source = self._bind()
-            source.sample(self)
-        except SettingsError:
-            raise
-        except Exception:  # a telemetry call never takes the application down
-            log.exception("metric %s: a value is not sent", self._name)
-
-    def _refuse(self, reason: str) -> None:
-        """Count one call that stays local, because no sum could hold it."""
-        try:
-            self._bind().refuse(reason)
-        except SettingsError:
-            raise
-        except Exception:  # a telemetry call never takes the application down
-            log.exception("metric %s: a call is not counted", self._name)
 
     def _taken(self, delta: Delta) -> Taken:
         # what Taken(...) does, without the call of Python that it is
