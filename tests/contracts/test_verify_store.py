@@ -96,6 +96,14 @@ def test_a_skipped_offset_is_lost(region: RolledUp) -> None:
     assert [one.gaps for one in account.partitions] == [((last.end, last.end + 1),)]
 
 
+def test_entries_that_sinks_of_two_releases_stored_with_and_without_a_life_count_once(region: RolledUp) -> None:
+    before = found(region)
+    region.store.insert_ledger(region.entries, "by the other release", "a-life")
+    account = found(region)
+    assert (account.lost, account.doubled, account.exact) == (0, 0, True)
+    assert sum(one.points for one in account.partitions) == sum(one.points for one in before.partitions)
+
+
 def test_an_entry_with_fewer_messages_than_offsets_is_lost(region: RolledUp) -> None:
     last = region.entries[-1]
     later = replace(last, start=last.end, end=last.end + 5, messages=3, points={}, sums={})
@@ -147,7 +155,8 @@ def test_many_gaps_are_all_counted_and_the_first_are_named(region: RolledUp) -> 
 
 
 def test_a_topic_that_was_made_anew_neither_overlaps_with_its_earlier_life_nor_leaves_a_gap(region: RolledUp) -> None:
-    other = replace(region.entries[-1], start=0, end=1, messages=1, points={}, sums={})
+    later = region.entries[-1].committed_ms + 1
+    other = replace(region.entries[-1], start=0, end=1, messages=1, points={}, sums={}, committed_ms=later)
     region.store.insert_ledger([other], "another life", "another")
     account = found(region)
     assert account.exact
