@@ -17,7 +17,7 @@ from streamgauge.sinks.ddl import INSERT_SETTINGS, MAX_DAYS_PER_BLOCK, ROLLUP_TA
 from streamgauge.sinks.decisions import InStore, Read, at_start, when_read
 from streamgauge.sinks.insertion import Outcome
 from streamgauge.sinks.migrations import migrate, shipped
-from streamgauge.sinks.ranges import Committed, GroupSays, Place, Range
+from streamgauge.sinks.ranges import BLOCK_FORMAT, Committed, GroupSays, Place, Range
 from streamgauge.sinks.standing import Standing
 from streamgauge.sinks.store import outcome_of
 from tests.support.rolled_up import LocalStore
@@ -28,6 +28,8 @@ from tests.unit.sinks.messages import DAY, PLACE, T0, Row, hashes, message
 pytestmark = pytest.mark.clickhouse
 
 TIERS = [*ROLLUP_TABLES]
+NEXT = replace(PLACE, partition=PLACE.partition + 1)
+"""Another partition of the same topic."""
 
 
 @pytest.fixture(scope="module")
@@ -216,24 +218,45 @@ def test_cover_counts_every_partition_that_a_block_touched(store: LocalStore, st
     assert not standing.covers(block, now_ms(store))
 
 
-def test_cover_counts_from_when_the_range_was_written_and_for_format_1_from_the_block_before(
-    store: LocalStore, standing: Standing
-) -> None:
+def test_cover_counts_from_when_the_range_was_written(store: LocalStore, standing: Standing) -> None:
     small_window(store, 8)
     now = now_ms(store)
     for n in range(6):
         put(store, Range(PLACE, n, n + 1))
     later = now_ms(store) + 10
-    assert not standing.covers(Range(PLACE, 6, 7, written_ms=now), later)
-    assert not standing.covers(Range(PLACE, 6, 7, written_ms=later), later), "clocks may differ"
+    assert not standing.covers(Range(NEXT, 6, 7, written_ms=now), later)
+    assert not standing.covers(Range(NEXT, 6, 7, written_ms=later), later), "clocks may differ"
     time.sleep(1.1)
-    assert standing.covers(Range(PLACE, 6, 7, written_ms=later), later, age_s=0.0), "who cut it knows when"
-    assert not standing.covers(Range(PLACE, 6, 7, written_ms=later), later, age_s=60.0)
+    assert standing.covers(Range(NEXT, 6, 7, written_ms=later), later, age_s=0.0), "who cut it knows when"
+    assert not standing.covers(Range(NEXT, 6, 7, written_ms=later), later, age_s=60.0)
     exact = Standing(store, store.address.database, clocks_differ_ms=0)
-    assert not exact.covers(Range(PLACE, 6, 7, written_ms=now), now_ms(store))
-    assert exact.covers(Range(PLACE, 6, 7, written_ms=now_ms(store)), now_ms(store))
-    assert standing.covers(Range(PLACE, 6, 7, block_format=1), later)
-    assert not standing.covers(Range(PLACE, 0, 7, block_format=1), later), "nothing before it: all count"
+    assert not exact.covers(Range(NEXT, 6, 7, written_ms=now), now_ms(store))
+    assert exact.covers(Range(NEXT, 6, 7, written_ms=now_ms(store)), now_ms(store))
+
+
+@pytest.mark.parametrize("block_format", [1, BLOCK_FORMAT])
+def test_cover_counts_from_the_block_before_at_the_earliest(
+    store: LocalStore, standing: Standing, block_format: int
+) -> None:
+    small_window(store, 8)
+    for n in range(6):
+        put(store, Range(PLACE, n, n + 1))
+    pending = Range(PLACE, 6, 7, block_format, written_ms=now_ms(store) if block_format > 1 else 0)
+    assert standing.covers(pending, now_ms(store)), "what came before it is older"
+    assert not standing.covers(replace(pending, start=0), now_ms(store)), "nothing before it: all count"
+    for n in range(5):
+        put(store, Range(NEXT, n, n + 1))
+    assert not standing.covers(pending, now_ms(store)), "what came after it counts, of every partition"
+
+
+def test_a_block_before_that_a_clock_dates_after_now_says_nothing(store: LocalStore, standing: Standing) -> None:
+    small_window(store, 8)
+    for n in range(6):
+        put(store, Range(PLACE, n, n + 1))
+    blocks = f"{table(store.address.database, 'blocks')}"
+    ahead = "* REPLACE (now64(3, 'UTC') + toIntervalHour(1) AS inserted_at, 5 AS block_from, 6 AS block_to)"
+    store.command(f"INSERT INTO {blocks} SELECT {ahead} FROM {blocks} LIMIT 1")
+    assert not standing.covers(Range(PLACE, 6, 7, written_ms=now_ms(store)), now_ms(store))
 
 
 def test_without_a_window_nothing_is_covered(store: LocalStore, standing: Standing) -> None:

@@ -36,8 +36,12 @@ _BLOCKS = (
     f"SELECT block_from, block_to, {_HALF} FROM (SELECT block_from, block_to, inserted_at, {_STARTED} FROM %s "  # noqa: S608
     f"WHERE {_ENDING}) ORDER BY block_from LIMIT {{rows:UInt32}}"
 )
-_SINCE_WRITTEN = "SELECT now64(3, 'UTC') - toIntervalMillisecond({age:Int64})"
 _SINCE_BEHIND = "SELECT max(inserted_at) FROM %s WHERE " + _PLACE + " AND block_to <= {start:UInt64}"  # noqa: S608
+# the range was sent after the block before it was in, which the store tells by its own clock, if nobody has set that back
+_SINCE_WRITTEN = (
+    "SELECT if(behind > now64(3, 'UTC'), written, greatest(written, behind)) FROM (SELECT "  # noqa: S608
+    f"now64(3, 'UTC') - toIntervalMillisecond({{age:Int64}}) AS written, ({_SINCE_BEHIND}) AS behind)"
+)
 _PARTS = (
     "WITH (%s) AS since SELECT sum(greatest(parts, 1)), dateDiff('second', since, now64(3, 'UTC')) FROM %s "
     "WHERE inserted_at >= since"
@@ -100,15 +104,16 @@ class Standing:
 
     def covers(self, pending: Range, now_ms: int, age_s: float | None = None) -> bool:
         """Whether every table knows the token of a range, by what was written since the range was."""
-        values: dict[str, Any]
+        values: dict[str, Any] = {**_bound(pending.place), "start": pending.start}
+        since = _SINCE_WRITTEN
         if age_s is not None:
-            since, values = _SINCE_WRITTEN, {"age": round(age_s * 1000) + ONE_CLOCK_MS}
+            values["age"] = round(age_s * 1000) + ONE_CLOCK_MS
         elif pending.written_ms:
-            since, values = _SINCE_WRITTEN, {"age": max(now_ms - pending.written_ms, 0) + self._clocks_differ_ms}
-        else:  # format 1 says no time: after the block before it
-            since, values = _SINCE_BEHIND % self._blocks, {**_bound(pending.place), "start": pending.start}
-        ((parts, age_s),) = self._client.query_rows(_PARTS % (since, self._blocks), values)
-        return self.window().covers(int(parts or 0), float(age_s or 0))
+            values["age"] = max(now_ms - pending.written_ms, 0) + self._clocks_differ_ms
+        else:  # format 1 says no time
+            since = _SINCE_BEHIND
+        ((parts, seconds),) = self._client.query_rows(_PARTS % (since % self._blocks, self._blocks), values)
+        return self.window().covers(int(parts or 0), float(seconds or 0))
 
     def window(self) -> Window:
         """What every table that counts remembers."""
