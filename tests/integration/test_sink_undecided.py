@@ -210,7 +210,7 @@ def test_a_begun_range_whose_token_may_be_forgotten_stops_and_goes_on_once_the_w
         subprocess.run(command, env=region.deployment.environ | environ, capture_output=True, check=True)
 
     migrate()
-    region.rows("ALTER TABLE rollups_1h MODIFY SETTING non_replicated_deduplication_window = 2", database)
+    region.rows("ALTER TABLE rollups_1h MODIFY SETTING non_replicated_deduplication_window = 1", database)
     region.start("before", **environ)
     for _ in range(3):
         region.send()
