@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 import orjson
 
-from streamgauge.schemas.names import ALIASES as ALIASES  # readers look for it here
+from streamgauge.schemas.names import ALIASES
 from streamgauge.schemas.rollups import SeriesLabels
 
 SERIES_CONTEXT = ("service", "environment", "region", "tenant", "country", "operation", "status")

@@ -7,7 +7,6 @@ from itertools import permutations
 import pytest
 
 from streamgauge.processors.series import (
-    ALIASES,
     SERIES_CONTEXT,
     Labels,
     SeriesIndex,
@@ -15,6 +14,7 @@ from streamgauge.processors.series import (
     canonical_labels,
     series_id,
 )
+from streamgauge.schemas.names import ALIASES
 from streamgauge.schemas.rollups import SeriesLabels
 
 AU: Labels = (("country", "AU"), ("service", "shop"))

@@ -68,7 +68,9 @@ def test_what_must_not_be_torn_apart_is_one_run_of_instructions(of: type, functi
             assert read or name in {"_dirty", "_last", "_last_ns", "_stepped"}, f"{name} is stored, read elsewhere"
 
 
-def hammer(record: Callable[[], object], meanwhile: Callable[[], object], calls: int = CALLS) -> None:
+def hammer(
+    record: Callable[[], object], meanwhile: Callable[[], object], calls: int = CALLS, threads: int = THREADS
+) -> None:
     """Record from many threads that are interrupted as often as can be, while another thread takes."""
     done = threading.Event()
 
@@ -80,14 +82,14 @@ def hammer(record: Callable[[], object], meanwhile: Callable[[], object], calls:
         while not done.is_set():
             meanwhile()
 
-    threads = [threading.Thread(target=work) for _ in range(THREADS)]
+    workers = [threading.Thread(target=work) for _ in range(threads)]
     taker = threading.Thread(target=take)
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        for thread in (taker, *threads):
+        for thread in (taker, *workers):
             thread.start()
-        for thread in threads:
+        for thread in workers:
             thread.join()
     finally:
         sys.setswitchinterval(before)

@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from streamgauge.producers.prometheus.core import CollectorRegistry, Counter, Ga
 from streamgauge.producers.prometheus.distributions import _Distribution
 from streamgauge.producers.prometheus.exact import guarded
 from streamgauge.producers.testing import captured_producer
-from tests.unit.producers.test_exact import runs
+from tests.unit.producers.test_exact import hammer, runs
 
 THREADS, CALLS = 6, 10_000
 
@@ -41,34 +40,6 @@ def test_what_must_not_be_torn_apart_is_one_run_of_instructions(
     assert any(names >= stored for names in changed)
 
 
-def hammer(calls: Sequence[Callable[[], object]], meanwhile: Callable[[], object]) -> None:
-    """Every call from many threads that are interrupted as often as can be, while another thread looks and takes."""
-    done = threading.Event()
-
-    def work() -> None:
-        for _ in range(CALLS):
-            for call in calls:
-                call()
-
-    def look() -> None:
-        while not done.is_set():
-            meanwhile()
-
-    threads = [threading.Thread(target=work) for _ in range(THREADS)]
-    looking = threading.Thread(target=look)
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in (looking, *threads):
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(before)
-        done.set()
-        looking.join()
-
-
 @pytest.mark.parametrize("locking", [False, True], ids=["plain", "guarded"])
 def test_no_call_of_any_thread_is_lost_or_counted_twice(locking: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if locking:
@@ -86,8 +57,19 @@ def test_no_call_of_any_thread_is_lost_or_counted_twice(locking: bool, monkeypat
         producer.flush()
         shown.append(registry.get_sample_value("size_count") or 0)
 
-    calls = [ones.inc, lambda: sevens.inc(7), level.inc, lambda: size.observe(2.0), lambda: seconds.observe(0.5)]
-    hammer(calls, look)
+    calls: list[Callable[[], object]] = [
+        ones.inc,
+        lambda: sevens.inc(7),
+        level.inc,
+        lambda: size.observe(2.0),
+        lambda: seconds.observe(0.5),
+    ]
+
+    def record() -> None:
+        for call in calls:
+            call()
+
+    hammer(record, look, CALLS, THREADS)
     producer.flush()
     total = THREADS * CALLS
     assert registry.get_sample_value("ones_total") == registry.get_sample_value("level") == total
