@@ -44,11 +44,11 @@ def test_a_broker_that_does_not_answer_for_long_loses_and_doubles_nothing(
     own.settle()
 
 
-def test_each_of_three_brokers_killed_in_turn_loses_and_doubles_nothing(
+def test_one_of_three_brokers_killed_loses_and_doubles_nothing(
     cluster: KafkaCluster, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     with Scene(cluster.bootstrap, tmp_path, SEED) as scene:
         print(f"STREAMGAUGE_TEST_SEED={SEED}")
         scene.begin(request.node.name)
-        scenarios.one_of_three(scene, cluster)
+        scenarios.one_of_three(scene, cluster, kills=1)  # another one each run; `make soak` kills all three
         scene.settle()

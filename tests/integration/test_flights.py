@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,10 +13,11 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from streamgauge.schemas.histogram import RELATIVE_ERROR
-from streamgauge.schemas.topics import EVENTS, TOPICS
+from streamgauge.schemas.topics import DISTINCT, EVENTS, TOPICS
 from tests.support.deployment import DATABASE, Deployment
 from tests.support.flights import ROWS, flights, flights_file, nearest_rank, points, truth
 from tests.support.kafka import Broker
+from tests.support.progress import Progress
 
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(600)]
 
@@ -52,7 +54,21 @@ def loaded(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         assert (account["rows"], account["sent"], account["refused"]) == (ROWS, ROWS, {})
         assert account["points"] == points()
         deployment.wait_for_points(points())
+        wait_for_distinct(kafka.bootstrap, deployment)
         yield deployment
+
+
+def wait_for_distinct(bootstrap: str, deployment: Deployment, within: float = 60) -> None:
+    """Until the sink has come to the end of the topic of what is counted distinct: it is another one than that of points."""
+    progress = Progress(bootstrap, "sg-flights-sink", {DISTINCT.name("flights"): DISTINCT.partitions})
+    deadline = time.monotonic() + within
+    try:
+        # behind the last message stands the record that ends its transaction
+        while any(left > 1 for left in progress.behind().values()):
+            assert time.monotonic() < deadline, deployment.log("sink")[-3000:]
+            time.sleep(0.2)
+    finally:
+        progress.close()
 
 
 def compare(found: Sequence[Sequence[Any]], expected: dict[tuple[Any, ...], dict[str, Any]], keys: int) -> None:

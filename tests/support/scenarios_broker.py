@@ -34,12 +34,12 @@ def broker_frozen(scene: Scene, broker: KafkaBroker, least: float = 20, most: fl
     scene.recovery("SIGSTOP of the broker")
 
 
-def one_of_three(scene: Scene, cluster: KafkaCluster) -> None:
-    """SIGKILL of every node of a cluster in random order, so of every leader and coordinator: two go on without it, and it
-    comes back. The next one is killed when all copies are in sync again."""
+def one_of_three(scene: Scene, cluster: KafkaCluster, kills: int = 3) -> None:
+    """SIGKILL of one node of a cluster after another, in random order: two go on without it, and it comes back. The next one
+    is killed when all copies are in sync again. With three kills every leader and coordinator was killed."""
     scene.flow()
     scene.until_stored(1)
-    for node in scene.random.sample(cluster.nodes, len(cluster.nodes)):
+    for node in scene.random.sample(cluster.nodes, kills):
         cluster.whole()
         pause(scene, 0.5, 3)
         what = f"node {node.number} ({', '.join(duties(scene, cluster, node)) or 'a follower'})"

@@ -63,7 +63,7 @@ class Watch:
 
 
 def back_pressure(
-    scene: Scene, line: Line, batches: int = 1_000, up: float = 10_000, down: float = 5_000_000, for_s: float = 60
+    scene: Scene, line: Line, batches: int = 1_000, up: float = 10_000, down: float = 5_000_000, for_s: float = 30
 ) -> Watch:
     """One worker with a backlog that there is no memory for, on a line so slow that commits take long; then a quick one."""
     scene.flow()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
@@ -212,10 +212,20 @@ def recreated_topic(scene: Scene) -> None:
 
 
 def delete_group(scene: Scene, group: str) -> None:
-    """Forget a group whose members are gone."""
+    """Forget a group. One whose member was killed in an earlier scenario has it until its session ends."""
     admin: Any = AdminClient({"bootstrap.servers": scene.bootstrap})
-    for future in admin.delete_consumer_groups([group]).values():
-        future.result(20)
+
+    def forgotten() -> bool:
+        try:
+            for future in admin.delete_consumer_groups([group]).values():
+                future.result(20)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NON_EMPTY_GROUP:
+                raise
+            return False
+        return True
+
+    scene.until(forgotten, 60, f"{group} is empty")
 
 
 def set_offsets(scene: Scene, group: str, offsets: dict[tuple[str, int], int]) -> None:
