@@ -63,8 +63,7 @@ def wait_for_distinct(bootstrap: str, deployment: Deployment, within: float = 60
     progress = Progress(bootstrap, "sg-flights-sink", {DISTINCT.name("flights"): DISTINCT.partitions})
     deadline = time.monotonic() + within
     try:
-        # behind the last message stands the record that ends its transaction
-        while any(left > 1 for left in progress.behind().values()):
+        while progress.unread():
             assert time.monotonic() < deadline, deployment.log("sink")[-3000:]
             time.sleep(0.2)
     finally:

@@ -84,6 +84,20 @@ class Progress:
         committed, ends = self.committed(), self.ends()
         return {place: end - max(0, committed[place]) for place, end in ends.items() if end > max(0, committed[place])}
 
+    def unread(self, within: float = 30) -> bool:
+        """Whether messages wait that are committed by those who wrote them; the records that end transactions are none."""
+        starts = [TopicPartition(*place, max(0, offset)) for place, offset in self.committed().items()]
+        reader = Consumer(self._config | {"group.id": f"{self.group}-look", "enable.partition.eof": True})
+        try:
+            reader.assign(starts)
+            for _ in starts:
+                found = reader.poll(within)
+                if found is None or not found.error():
+                    return True
+            return False
+        finally:
+            reader.close()
+
     def recovered(self, within: float = 60, least: int = 1) -> float:
         """Seconds until every partition in which more than `least` messages wait now has committed something new."""
         start = time.monotonic()
