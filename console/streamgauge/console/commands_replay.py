@@ -22,9 +22,10 @@ from streamgauge.console.replay import Account, Plan, Refusals, replay, stream_n
 from streamgauge.console.rows import SENT_KINDS, RefusedRows
 from streamgauge.console.sender import DrySender, KafkaSender, Sender
 from streamgauge.console.settings import ConsoleSettings
+from streamgauge.schemas.consent import Consent, denial, is_gated
 from streamgauge.schemas.contract_topic import publish
 from streamgauge.schemas.contracts import Contract, load_contracts
-from streamgauge.schemas.errors import InputError
+from streamgauge.schemas.errors import DeclarationError, InputError
 from streamgauge.schemas.topics import EVENTS
 
 HELP = """Load FILE (Parquet, CSV, NDJSON; also .gz or .zip) as events with their own times.
@@ -49,6 +50,9 @@ Example: streamgauge replay flights.csv.zip --contract contracts/flight.json --r
 @click.option("--service", default="replay", show_default=True, help="Service that the rows are said to come from.")
 @click.option("--missing", multiple=True, metavar="WORD", help="Word for a missing value in CSV, instead of a guess.")
 @click.option("--refused", "refused_file", type=click.Path(path_type=Path), help="List refused rows here, as NDJSON.")
+@click.option(
+    "--granted", default="", metavar="PURPOSES", help="Purposes that everybody in FILE has consented to, a,b."
+)
 @click.option("--pace-group", default="", help="Never run further ahead of this consumer group than 2 MiB a partition.")
 @click.option("--dry-run", is_flag=True, help="Read and check everything, send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the account as JSON.")
@@ -64,12 +68,14 @@ def replay_command(
     service: str,
     missing: tuple[str, ...],
     refused_file: Path | None,
+    granted: str,
     pace_group: str,
     dry_run: bool,
     as_json: bool,
 ) -> int:
     """Read options, replay, print the account."""
     contract = find_contract(contract_name, settings.contracts)
+    consent = consent_for(contract, granted)
     data, columns = open_for(file, contract, missing)
     run = secrets.token_hex(4)
     group = pace_group or (settings.process_group if settings.embedded else "")
@@ -80,7 +86,7 @@ def replay_command(
         if not dry_run:  # workers and sinks learn the contract before its first event
             publish(Producer(settings.kafka_config()), settings.region, [contract])
         names = stream_names(instance, streams, partitions)
-        plan = Plan(contract, context, names, int(time.time() * 1000), batch, rate)
+        plan = Plan(contract, context, names, int(time.time() * 1000), batch, rate, consent)
         with progress(file.name) as report:
             account = replay(data.slices(columns), plan, sender, time.monotonic, report, refusals, check)
     _print(account, as_json, dry_run)
@@ -100,6 +106,23 @@ def find_contract(wanted: str, places: Sequence[Path]) -> Contract:
         there = ", ".join(sorted({name for name, _ in known})) or "none (see --contracts)"
         raise InputError(f"{wanted} is no contract file, and no contract of this name is known; there are: {there}")
     return known[wanted, max(versions)]
+
+
+def consent_for(contract: Contract, granted: str) -> Consent | None:
+    """The consent of every row; None where the contract does not depend on one. Raises InputError where it is denied."""
+    goals, basis = contract.goals(), contract.legal_basis
+    if not is_gated(goals, basis):
+        return None
+    try:
+        consent = Consent(frozenset(name.strip() for name in granted.split(",") if name.strip()))
+    except DeclarationError as error:
+        raise InputError(f"--granted: {error}") from error
+    if reason := denial(goals, basis, consent):
+        raise InputError(
+            f"the contract {contract.name} depends on people's consent, so no row may be sent ({reason}). Load a file that holds "
+            f"only people who have given it, and say so: --granted {','.join(goals)}"
+        )
+    return consent
 
 
 def open_for(file: Path, contract: Contract, missing: Sequence[str] = ()) -> tuple[DataFile, list[str]]:

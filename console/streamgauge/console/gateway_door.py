@@ -77,7 +77,7 @@ class EventDoor:
             version = "" if event.version is None else f" version {event.version}"
             raise Refusal("unknown_contract", f"no contract of this name{version} is in force")
         at_ms = now_ms if event.at_ms is None else self._times.checked(event.at_ms, now_ms)
-        if not self._events.theirs(kind, event.fields, event.context, at_ms, now_ms):
+        if not self._events.theirs(kind, event.fields, event.context, at_ms, now_ms, event.consent):
             self._account.adjust(EVENT, "sender_overflow")
 
     def _refuse(self, answer: Answer, number: int, name: str, refusal: Refusal, count: int = 1) -> None:

@@ -3,7 +3,8 @@
 {"event": "order_placed", "fields": {"country": "JP", "amount": 42.5}, "version": 1, "at": "2026-11-23T10:00:00Z",
  "context": {"service": "till", "environment": "production"}}
 
-`version`, `at` (also ms since the epoch) and `context` may be left out.
+`version`, `at` (also ms since the epoch), `context` and `consent` ({"purposes": ["analytics"], "gpc": false, "version": "3",
+"legal_basis": "consent"}, each of them optional) may be left out.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import orjson
 
 from streamgauge.console.gateway_account import Refusal
 from streamgauge.console.gateway_senders import CONTEXT_NAMES
+from streamgauge.schemas.consent import Consent, consent_of
 
-KEYS = frozenset({"event", "fields", "version", "at", "context"})
+KEYS = frozenset({"event", "fields", "version", "at", "context", "consent"})
 MAX_EVENTS = 10_000
 
 
@@ -31,6 +33,7 @@ class Posted:
     version: int | None = None
     at_ms: int | None = None
     context: tuple[tuple[str, str], ...] = field(default_factory=tuple)
+    consent: Consent | None = None
 
 
 def documents(body: bytes) -> Sequence[Any]:
@@ -76,9 +79,11 @@ def posted(document: Any) -> Posted:
         raise _bad("'fields' must be an object")
     if version is not None and (type(version) is not int or version < 1):
         raise _bad("'version' must be a number, 1 or more")
-    return Posted(
-        name, cast("dict[str, Any]", fields), version, _instant(body.get("at")), _context(body.get("context"))
-    )
+    consent = body.get("consent")
+    if consent is not None and (consent := consent_of(consent)) is None:
+        raise _bad("'consent' has purposes (a list of names in lower case), gpc, version, legal_basis")
+    at_ms, context = _instant(body.get("at")), _context(body.get("context"))
+    return Posted(name, cast("dict[str, Any]", fields), version, at_ms, context, consent)
 
 
 def _bad(text: str) -> Refusal:

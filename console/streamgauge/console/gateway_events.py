@@ -9,6 +9,7 @@ from streamgauge.console.gateway_account import Refusal
 from streamgauge.console.gateway_senders import Sender, Senders
 from streamgauge.console.statsd_contracts import ALL
 from streamgauge.producers.event_rows import EventRows, EventValueError, Row
+from streamgauge.schemas.consent import Consent
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.events import contract_of
 
@@ -56,23 +57,44 @@ class EventIntake:
             kind = self._kinds[name, version] = EventRows(contract)
         return kind
 
-    def theirs(self, kind: EventRows, fields: Mapping[str, Any], context: Pairs, at_ms: int, now_ms: int) -> bool:
+    def theirs(
+        self,
+        kind: EventRows,
+        fields: Mapping[str, Any],
+        context: Pairs,
+        at_ms: int,
+        now_ms: int,
+        consent: Consent | None = None,
+    ) -> bool:
         """Take an event of somebody else's contract; whether it is under its own sender.
 
-        Raises Refusal: `undeclared_field`, `missing_field`, `buffer_full`, or what is wrong with a value.
+        Raises Refusal: `undeclared_field`, `missing_field`, `buffer_full`, what is wrong with a value, or what the person
+        it is about has not granted.
         """
         contract = kind.contract
+        if reason := kind.denied(consent):
+            raise Refusal(reason, f"the contract {contract.name} needs the person's consent; see 'consent' in the docs")
         if extra := [name for name in fields if name not in contract.fields]:
             raise Refusal("undeclared_field", f"{contract.name} has no field {', '.join(map(repr, sorted(extra)[:5]))}")
         if lacking := [name for name, one in contract.fields.items() if name not in fields and _needed(one)]:
             raise Refusal("missing_field", f"{contract.name} needs {', '.join(lacking)}")
-        return self._add(kind, {**dict.fromkeys(contract.fields), **fields}, context, at_ms, now_ms)
+        return self._add(kind, {**dict.fromkeys(contract.fields), **fields}, context, at_ms, now_ms, consent)
 
-    def _add(self, kind: EventRows, values: Mapping[str, Any], context: Pairs, at_ms: int, now_ms: int) -> bool:
+    def _add(
+        self,
+        kind: EventRows,
+        values: Mapping[str, Any],
+        context: Pairs,
+        at_ms: int,
+        now_ms: int,
+        consent: Consent | None = None,
+    ) -> bool:
         try:
             row, size = kind.row(values, at_ms)
         except EventValueError as error:
             raise Refusal(error.reason, str(error)) from error
+        if kind.gated:
+            row = (*row, consent)
         if self._waiting >= MAX_WAITING or self._bytes + size > MAX_WAITING_BYTES:
             raise Refusal("buffer_full", "too many events wait to be sent; try again later")
         sender, itself = self._senders.find(context, now_ms)

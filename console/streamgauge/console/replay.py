@@ -19,6 +19,7 @@ from streamgauge.console.interrupts import Check
 from streamgauge.console.rows import RefusedRows, Rows, Texts, read_rows
 from streamgauge.console.sender import Batch, Sender
 from streamgauge.schemas.batches import Origin
+from streamgauge.schemas.consent import Consent, pack_consents
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.errors import StreamgaugeError
 
@@ -35,7 +36,7 @@ Refusals = Callable[[RefusedRows, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a file is cut into batches. `rate` is events a second, 0: as fast as it goes."""
+    """How a file is cut into batches. `rate` is events a second, 0: as fast as it goes. `consent` holds for every row."""
 
     contract: Contract
     context: Mapping[str, str]
@@ -43,6 +44,7 @@ class Plan:
     epoch_ms: int
     batch_rows: int = 2_000
     rate: float = 0.0
+    consent: Consent | None = None
 
     @property
     def rows_per_batch(self) -> int:
@@ -187,6 +189,8 @@ def encode(plan: Plan, stream: str, seq: int, rows: Rows, part: slice) -> bytes:
     """These rows as the next batch of a stream; the same envelope as `batches.encode_events`, from columns."""
     message = Origin(plan.context, stream, plan.epoch_ms, seq, backfill=True).head("events")
     message |= {"event": plan.contract.name, "contract": plan.contract.version, **rows.body(part)}
+    if plan.consent is not None:
+        message["consent"] = pack_consents([plan.consent] * (part.stop - part.start))
     return orjson.dumps(message)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from streamgauge.processors.admission import BAD_VALUE, MISSING_FIELD, Admitted, admit
+from streamgauge.processors.consents import denied
 from streamgauge.processors.event_table import EventTable, TableRollup, event_metrics
 from streamgauge.processors.keys import KeyTable, RecentKeys
 from streamgauge.processors.metric_table import MetricTable
@@ -134,12 +135,12 @@ class Accumulator:
         labels = canonical_labels((key, context[key]) for key in SERIES_CONTEXT if key in context)
         admitted = admit(batch, contract, self.tools.scrubber, self.tools.hasher, context.get("tenant", ""))
         labels = self._clean(labels)
+        keep = self._consented(batch, contract)
         masks = self.tools.policy.refused(batch.times, now_ms, batch.origin.backfill)
         if admitted.bad is not None:
             masks[BAD_VALUE] = admitted.bad
         if admitted.keys is not None and not admitted.keys[0].all():
             masks[MISSING_FIELD] = admitted.keys[0] == 0
-        keep = None
         for reason, mask in masks.items():
             fresh = mask if keep is None else mask & keep
             if points := _points(batch, contract, fresh):
@@ -162,6 +163,14 @@ class Accumulator:
             mask = entries == entry
             added = self._add_table(contract, entry, labels, times[mask], _rows(admitted, mask))
             self._skip(finest, entry, added)
+
+    def _consented(self, batch: EventBatch, contract: Contract) -> Array | None:
+        """The rows to keep (None: all). The others are left out without a letter: nobody may keep them for later."""
+        keep = None
+        for reason, mask in denied(batch, contract).items():
+            self.refused[reason] += _points(batch, contract, mask)
+            keep = ~mask if keep is None else keep & ~mask
+        return keep
 
     def _new_keys(
         self, batch: EventBatch, contract: Contract, keys: tuple[Array, Array], keep: Array | None, now_ms: int

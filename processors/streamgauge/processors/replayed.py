@@ -52,7 +52,8 @@ def as_told(batch: Batch, again: Again) -> Batch:
 
 def _events(batch: EventBatch, rows: Array) -> EventBatch:
     fields = {name: _column(column, rows) for name, column in batch.fields.items()}
-    return replace(batch, times=batch.times[rows], fields=fields)
+    consents = None if batch.consents is None else (batch.consents[0], batch.consents[1][rows])
+    return replace(batch, times=batch.times[rows], fields=fields, consents=consents)
 
 
 def _column(column: Strings | Numbers, rows: Array) -> Strings | Numbers:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import cast
 
+import numpy as np
+
+from streamgauge.processors.consents import granted_rows
 from streamgauge.processors.scrub import Scrubber
 from streamgauge.schemas.columns import Array, Numbers, Strings
 from streamgauge.schemas.contracts import Contract, Field
@@ -30,7 +33,8 @@ def event_sample(
     numbers: Array | None = None,
     pseudonym: Pseudonym | None = None,
 ) -> tuple[SampleRow, ...]:
-    """These rows of a batch of events. `numbers` says what each row is called, where it is not its position."""
+    """These rows of a batch of events, but for those that no consent covers. `numbers` says what each row is called, where
+    it is not its position."""
     shown = [
         (name, declared, column)
         for name, declared in contract.fields.items()
@@ -43,7 +47,7 @@ def event_sample(
             int(batch.times[row]),
             {name: _value(name, declared, column, row, scrubber, pseudonym) for name, declared, column in shown},
         )
-        for row in map(int, rows)
+        for row in map(int, granted_rows(batch, contract, np.fromiter(rows, np.int64)))
     )
 
 

@@ -3,16 +3,19 @@
 from streamgauge.producers.accounts import FlushReport, Stats
 from streamgauge.producers.collector import Collector, observe_every, set_function
 from streamgauge.producers.default import emit, get_default, set_default
+from streamgauge.producers.granted import granted
 from streamgauge.producers.lifecycle import close_all, flush_all
 from streamgauge.producers.metrics import Counter, Gauge, Histogram
 from streamgauge.producers.operations import operation
 from streamgauge.producers.producer import Producer
 from streamgauge.producers.settings import ProducerSettings, producer_settings
 from streamgauge.producers.sigterm import flush_on_sigterm
+from streamgauge.schemas.consent import Consent
 from streamgauge.schemas.events import Dimension, Dropped, Event, IdempotencyKey, Measure, Unique, unit
 
 __all__ = [
     "Collector",
+    "Consent",
     "Counter",
     "Dimension",
     "Dropped",
@@ -31,6 +34,7 @@ __all__ = [
     "flush_all",
     "flush_on_sigterm",
     "get_default",
+    "granted",
     "observe_every",
     "operation",
     "producer_settings",

@@ -161,9 +161,9 @@ def encode_taken(origin: Origin, taken: Sequence[Taken]) -> bytes:
 
 def encode_rows(origin: Origin, kind: EventRows, rows: Sequence[Row]) -> bytes:
     """One batch of events."""
-    times = [row[0] for row in rows]
+    times, consents = [row[0] for row in rows], kind.consents(rows)
     try:
-        return encode_events(origin, kind.name, kind.contract.version, times, kind.columns(rows))
+        return encode_events(origin, kind.name, kind.contract.version, times, kind.columns(rows), consents)
     except TypeError:  # text that is not Unicode: half a surrogate pair, as file names can hold
         clean = [tuple(unicode(value) if isinstance(value, str) else value for value in row) for row in rows]
-        return encode_events(origin, kind.name, kind.contract.version, times, kind.columns(clean))
+        return encode_events(origin, kind.name, kind.contract.version, times, kind.columns(clean), consents)

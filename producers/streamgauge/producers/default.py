@@ -13,6 +13,7 @@ from streamgauge.producers import native
 from streamgauge.producers.producer import Producer
 from streamgauge.producers.settings import usable_settings
 from streamgauge.schemas.batches import MetricHead
+from streamgauge.schemas.consent import Consent
 from streamgauge.schemas.errors import DeclarationError, SettingsError
 from streamgauge.schemas.events import Event
 
@@ -108,6 +109,6 @@ def tell(one: Bound) -> None:
         _default.followers.add(one)
 
 
-def emit(event: Event, *, at_ms: int | None = None) -> None:
+def emit(event: Event, *, at_ms: int | None = None, consent: Consent | None = None) -> None:
     """Send an event through the default producer; see `Producer.emit`."""
-    (_default.producer or get_default()).emit(event, at_ms=at_ms)
+    (_default.producer or get_default()).emit(event, at_ms=at_ms, consent=consent)

@@ -9,6 +9,7 @@ from typing import Any
 
 from streamgauge.producers.text import plain
 from streamgauge.schemas.batches import MAX_INSTANT_MS
+from streamgauge.schemas.consent import NOTHING_GRANTED, Consent, denial, is_gated, pack_consents
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.errors import StreamgaugeError
 from streamgauge.schemas.packing import Json, pack_optional, pack_strings
@@ -18,7 +19,7 @@ MAX_CHARS = 4096
 IK_STREAMS = 64
 
 Row = tuple[Any, ...]
-"""The time in ms, then one value per column, in declared order."""
+"""The time in ms, then one value per column, in declared order; of a gated contract the consent comes last."""
 
 
 class EventValueError(StreamgaugeError, ValueError):
@@ -129,13 +130,18 @@ class Column:
 
 
 class EventRows:
-    """Turns events of one contract into rows, and rows into columns. Dropped fields never enter a row."""
+    """Turns events of one contract into rows, and rows into columns. Dropped fields never enter a row.
 
-    __slots__ = ("_always", "_columns", "_key", "_plan", "_sometimes", "contract", "name")
+    `gated`: it depends on the person's consent whether an event may be sent. Then the caller asks `denied`, and appends the
+    consent to the row.
+    """
+
+    __slots__ = ("_always", "_columns", "_key", "_plan", "_sometimes", "contract", "gated", "name")
 
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
         self.name = contract.name
+        self.gated = is_gated(contract.goals(), contract.legal_basis)
         kept = {name: field for name, field in contract.fields.items() if field.kind != "dropped"}
         self._columns = tuple(Column(name, field, _converter(field)) for name, field in kept.items())
         self._plan: tuple[tuple[str, Any, Callable[[Any], Any], bool, Column], ...] = tuple(
@@ -179,6 +185,10 @@ class EventRows:
             row.append(value)
         return tuple(row), size + 8 * len(row)
 
+    def denied(self, consent: Consent | None) -> str:
+        """Why an event with this consent may not be sent, as reason and purpose; empty when it may."""
+        return denial(self.contract.goals(), self.contract.legal_basis, consent or NOTHING_GRANTED)
+
     def points_of(self, row: Row) -> int:
         """One for the event and one for each measure it carries."""
         if not self._sometimes:
@@ -201,9 +211,14 @@ class EventRows:
     def columns(self, rows: Sequence[Row]) -> dict[str, Json]:
         """The packed columns of a batch."""
         fields: dict[str, Json] = {}
-        for column, values in zip(self._columns, list(zip(*rows, strict=True))[1:], strict=True):
+        values_of = list(zip(*rows, strict=True))[1 : len(self._columns) + 1]
+        for column, values in zip(self._columns, values_of, strict=True):
             if column.field.kind != "measure":
                 fields[column.name] = pack_strings(values)
             else:
                 fields[column.name] = pack_optional("i8" if column.field.type == "integer" else "f8", values)
         return fields
+
+    def consents(self, rows: Sequence[Row]) -> Json | None:
+        """The column of consents; None of a contract that does not depend on them."""
+        return pack_consents([row[-1] for row in rows]) if self.gated else None

@@ -21,11 +21,13 @@ from streamgauge.producers.clock import Clock, SystemClock
 from streamgauge.producers.delivery import Delivery
 from streamgauge.producers.event_buffer import EventBuffer
 from streamgauge.producers.event_rows import EventRows, EventValueError
+from streamgauge.producers.granted import current_consent
 from streamgauge.producers.open_families import OpenFamilies
 from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.settings import MAX_INSTANCE, ProducerSettings, producer_settings
 from streamgauge.producers.transport import KafkaTransport, Transport, kafka_config
 from streamgauge.schemas.batches import MetricHead
+from streamgauge.schemas.consent import Consent
 from streamgauge.schemas.errors import DeclarationError
 from streamgauge.schemas.events import Event, contract_of
 
@@ -106,8 +108,11 @@ class Producer:
 
     # what applications call
 
-    def emit(self, event: Event, *, at_ms: int | None = None) -> None:
+    def emit(self, event: Event, *, at_ms: int | None = None, consent: Consent | None = None) -> None:
         """Send an event that happened now, or at `at_ms` (ms since the epoch, UTC).
+
+        `consent`, or that of the `granted` block around the call, is what the person has granted. An event whose contract
+        depends on it is dropped and counted, by reason and purpose, unless all its purposes are granted.
 
         A value that its declaration does not allow raises EventValueError where programming errors raise, and drops
         the event elsewhere.
@@ -119,6 +124,13 @@ class Producer:
             row, size = kind.row(event.__dict__, self._clock.wall_ns() // 1_000_000 if at_ms is None else at_ms)
             if size > self.settings.max_batch_bytes:
                 raise EventValueError("too_large", f"event {name!r} holds more than a batch may; declare fewer texts")
+            if kind.gated:
+                consent = consent or current_consent()
+                if reason := kind.denied(consent):
+                    self._accounts.refused(name, reason, kind.points_of(row))
+                    self._on_record()
+                    return
+                row = (*row, consent)
             waiting = self._buffer.add(kind, row, size)
             if waiting == 1 or (waiting >= self.settings.max_batch and not self._full):
                 self._full = self._full or waiting > 1

@@ -103,9 +103,15 @@ class Point:
 
 
 def encode_events(
-    origin: Origin, event: str, contract: int, times_ms: Sequence[int], fields: Mapping[str, Json]
+    origin: Origin,
+    event: str,
+    contract: int,
+    times_ms: Sequence[int],
+    fields: Mapping[str, Json],
+    consent: Json | None = None,
 ) -> bytes:
     """One batch of events. `times_ms` (within `MAX_SPAN_MS` of each other) and every packed column have one length.
+    `consent` is a column too, of contracts that depend on it.
 
     Raises OverflowError when the times lie too far apart.
     """
@@ -117,6 +123,8 @@ def encode_events(
     message["t0"] = t0
     message["t"] = pack("u4", [t - t0 for t in times_ms])
     message["fields"] = dict(fields)
+    if consent is not None:
+        message["consent"] = consent
     return orjson.dumps(message)
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 import orjson
 
+from streamgauge.schemas.consent import LEGAL_BASES, is_purpose
 from streamgauge.schemas.errors import ContractError
 from streamgauge.schemas.packing import Json
 from streamgauge.schemas.windows import TIER_NAMES
@@ -51,6 +52,8 @@ class Contract:
     fields: Mapping[str, Field]
     owner: str = ""
     purpose: str = "analytics"
+    purposes: tuple[str, ...] = ()
+    legal_basis: str = ""
     retention: str = ""
     granularity: str = "10s"
     time: str = ""
@@ -61,6 +64,10 @@ class Contract:
     def column(self, name: str) -> str:
         """What the field `name` is called in data files."""
         return self.fields[name].column or name
+
+    def goals(self) -> tuple[str, ...]:
+        """What it may be used for."""
+        return self.purposes or (self.purpose,)
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
         """Names of the fields of one kind, in declared order."""
@@ -73,6 +80,13 @@ class Contract:
         ]
         if self.version < 1:
             found.append("version: must be 1 or more")
+        if self.legal_basis and self.legal_basis not in LEGAL_BASES:
+            found.append(f"legal_basis: {self.legal_basis!r} is none of {', '.join(LEGAL_BASES)}")
+        found += [
+            f"purposes: {one!r} is no purpose: lower case, such as analytics"
+            for one in self.purposes
+            if not is_purpose(one)
+        ]
         if self.granularity not in TIER_NAMES:
             found.append(f"granularity: {self.granularity!r} is none of {', '.join(TIER_NAMES)}")
         if self.time and self.time in self.fields:
@@ -96,9 +110,20 @@ class Contract:
     def json(self) -> Json:
         """As a JSON object, without what stands at its default."""
         body: Json = {"name": self.name, "version": self.version}
-        for key in ("owner", "purpose", "retention", "granularity", "time", "time_format", "description"):
+        for key in (
+            "owner",
+            "purpose",
+            "legal_basis",
+            "retention",
+            "granularity",
+            "time",
+            "time_format",
+            "description",
+        ):
             if value := getattr(self, key):
                 body[key] = value
+        if self.purposes:
+            body["purposes"] = list(self.purposes)
         body["fields"] = {name: _field_json(one) for name, one in self.fields.items()}
         if self.examples:
             body["examples"] = dict(self.examples)
@@ -167,8 +192,8 @@ def _repeated(keys: Iterable[str]) -> list[str]:
     return [key for key, times in Counter(keys).items() if times > 1]
 
 
-_TEXTS = ("owner", "purpose", "retention", "granularity", "time", "time_format", "description")
-_KEYS = {"name", "version", "fields", "examples", *_TEXTS}
+_TEXTS = ("owner", "purpose", "legal_basis", "retention", "granularity", "time", "time_format", "description")
+_KEYS = {"name", "version", "fields", "examples", "purposes", *_TEXTS}
 _FIELD_TEXTS = ("type", "unit", "description", "column")
 _FIELD_KEYS = {"kind", "values", "optional", *_FIELD_TEXTS}
 _JSON_NAMES: dict[type[Any], str] = {
@@ -193,11 +218,15 @@ class _Reading:
         fields = {
             name: self._field(f"fields.{name}", one) for name, one in self._given(body, "fields", dict, {}).items()
         }
+        purposes: list[Any] = self._given(body, "purposes", list, []) if "purposes" in body else []
+        if not all(type(one) is str for one in purposes):
+            self.problems.append("purposes: must be texts, such as analytics")
         examples: dict[str, Any] = self._given(body, "examples", dict, {}) if "examples" in body else {}
         return Contract(
             self._given(body, "name", str, ""),
             self._given(body, "version", int, 1),
             fields,
+            purposes=tuple(map(str, purposes)),
             examples=examples,
             **texts,
         )

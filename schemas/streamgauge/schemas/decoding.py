@@ -25,6 +25,7 @@ from streamgauge.schemas.columns import (
     unpack_numbers,
     unpack_strings,
 )
+from streamgauge.schemas.consent import Consent, consent_of
 from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.histogram import KEY_OFFSET
 from streamgauge.schemas.packing import Json
@@ -71,7 +72,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """Events of one type: `times` in ms, and one column of the same length per field."""
+    """Events of one type: `times` in ms, and one column of the same length per field. `consents`: what was granted, and which
+    of it with each row; None where nothing was, with any."""
 
     origin: Origin
     event: str
@@ -79,6 +81,7 @@ class EventBatch:
     times: Array
     fields: dict[str, Strings | Numbers]
     unknown_keys: int = 0
+    consents: tuple[list[Consent | None], Array] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +253,20 @@ def decode_events(message: Json) -> EventBatch:
         times,
         fields,
         sum(key not in KNOWN_KEYS for key in message),
+        _consents(message, n),
     )
+
+
+def _consents(message: Json, n: int) -> tuple[list[Consent | None], Array] | None:
+    """What cannot be read grants nothing, and is no reason to refuse events that need no consent."""
+    if message.get("consent") is None:
+        return None
+    try:
+        column = need_object(message, "consent")
+        given = need_list(column, "d")
+        return [consent_of(one) for one in given], unpack_index(column.get("i"), n, len(given))
+    except Refused:
+        return None
 
 
 def _metric_head(head: Any) -> MetricHead:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import (
@@ -116,6 +116,8 @@ class Event:
         version: int = 1,
         owner: str = "",
         purpose: str = "analytics",
+        purposes: Iterable[str] = (),
+        legal_basis: str = "",
         retention: str = "",
         granularity: str = "10s",
     ) -> None:
@@ -128,6 +130,8 @@ class Event:
             fields=fields,
             owner=owner,
             purpose=purpose,
+            purposes=tuple(purposes),
+            legal_basis=legal_basis,
             retention=retention,
             granularity=granularity,
             description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
@@ -188,7 +192,17 @@ def snake_case(name: str) -> str:
 
 
 def _differences(ours: Contract, theirs: Contract) -> Iterator[str]:
-    for key in ("name", "version", "owner", "purpose", "retention", "granularity", "description"):
+    for key in (
+        "name",
+        "version",
+        "owner",
+        "purpose",
+        "purposes",
+        "legal_basis",
+        "retention",
+        "granularity",
+        "description",
+    ):
         left, right = getattr(ours, key), getattr(theirs, key)
         if left != right:
             yield f"{key}: {left!r} in the class, {right!r} in the contract"

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -21,8 +22,10 @@ from streamgauge.console.datafile import Slice
 from streamgauge.console.replay import Account, Encoder, Plan, replay, stream_names
 from streamgauge.console.rows import RefusedRows, Rows
 from streamgauge.console.sender import Batch, Delivered, DrySender
+from streamgauge.processors.consents import denied
 from streamgauge.producers.event_rows import EventRows
 from streamgauge.schemas.columns import Strings
+from streamgauge.schemas.consent import Consent
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.decoding import EventBatch, decode
 from streamgauge.schemas.errors import BrokerUnavailable, InputError
@@ -235,3 +238,26 @@ def test_rows_with_an_idempotency_key_go_where_applications_send_that_key(keys: 
         assert {application.stream(row, "ordinary") for row in sent} == {batch.origin.stream}
     assert found == Counter(keys + keys)
     assert all(numbers == list(range(len(numbers))) for numbers in seqs.values())
+
+
+def test_rows_of_a_contract_that_needs_consent_go_nowhere_until_somebody_says_that_it_was_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gated = replace(CONTRACT, purposes=("analytics", "advertising"), legal_basis="consent")
+    words = files(tmp_path, gated)
+    assert main(words) == 2
+    assert "--granted analytics,advertising" in capsys.readouterr().err
+    assert main([*words, "--granted", "analytics"]) == 2
+    assert "no_consent:advertising" in capsys.readouterr().err
+    assert main([*words, "--granted", "Every thing"]) == 2
+    assert main([*words, "--granted", "analytics, advertising"]) == 0
+
+
+def test_the_consent_of_a_file_is_in_every_batch() -> None:
+    gated = replace(CONTRACT, legal_basis="consent")
+    sender = Recorder()
+    granting = replace(plan(), contract=gated, consent=Consent(frozenset({"analytics"})))
+    run(slices(25), sender, granting)
+    for batch in decoded(sender):
+        assert denied(batch, gated) == {}
+    assert sum(len(batch.times) for batch in decoded(sender)) == 25

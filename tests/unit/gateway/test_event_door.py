@@ -185,3 +185,25 @@ def test_a_packed_body_is_unpacked_within_its_bound() -> None:
         with pytest.raises(Refusal) as caught:
             unpacked(body, encoding, 1_000)
         assert caught.value.reason == reason
+
+
+GRANTED = Contract("campaign", 1, {"source": Field("dimension")}, purposes=("advertising",), legal_basis="consent")
+
+
+def test_a_posted_event_needs_the_consent_that_its_contract_asks_for_and_takes_it_along() -> None:
+    one = door(GRANTED)
+    event: dict[str, Any] = {"event": "campaign", "fields": {"source": "denied"}}
+    yes: dict[str, Any] = {"event": "campaign", "fields": {"source": "web"}, "consent": {"purposes": ["advertising"]}}
+    answer = post(one, event, event | {"consent": {"purposes": ["advertising"], "gpc": True}}, yes)
+    assert (answer.accepted, answer.refused) == (1, {"no_consent:advertising": 1, "gpc:advertising": 1})
+    assert one.events("campaign") == [{"source": "web"}]
+    (message,) = (sent for sent in one.transport.sent if b"campaign" in sent.value and b"fields" in sent.value)
+    assert message.json()["consent"]["d"] == [{"purposes": ["advertising"]}]
+    assert b"denied" not in message.value
+
+
+def test_a_consent_that_cannot_be_read_is_told_and_not_taken_for_one() -> None:
+    one = door(GRANTED)
+    answer = post(one, {"event": "campaign", "fields": {"source": "web"}, "consent": {"purposes": "advertising"}})
+    assert (answer.accepted, answer.refused) == (0, {"bad_event": 1})
+    assert "purposes" in str(answer.problems[0]["why"])

@@ -68,6 +68,7 @@ def events(
     contract: Contract = ORDER,
     context: Mapping[str, str] | None = None,
     backfill: bool = False,
+    consent_column: Any = None,
     **columns: Any,
 ) -> bytes:
     """One batch of events: each row has `time` and its fields; what a row lacks is missing. `columns` replace packed ones."""
@@ -79,7 +80,8 @@ def events(
         else:
             fields[name] = pack_strings(values)
     times = [row.get("time", NOW) for row in rows]
-    return encode_events(origin(context, backfill), contract.name, contract.version, times, fields | columns)
+    sender = origin(context, backfill)
+    return encode_events(sender, contract.name, contract.version, times, fields | columns, consent_column)
 
 
 @dataclass(frozen=True)
