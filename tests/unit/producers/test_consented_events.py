@@ -74,6 +74,7 @@ def test_a_block_grants_for_the_calls_in_it_and_its_tasks_but_not_beyond() -> No
             emit(Campaign(source="block", visitor="a"))
             with granted(None):
                 emit(Campaign(source="inner", visitor="b"))
+            emit(Campaign(source="again", visitor="b"))
             emit(Campaign(source="given", visitor="c"), consent=Consent())
         emit(Campaign(source="after", visitor="d"))
 
@@ -87,7 +88,7 @@ def test_a_block_grants_for_the_calls_in_it_and_its_tasks_but_not_beyond() -> No
 
         asyncio.run(both())
         found: list[dict[str, Any]] = telemetry.events("campaign")
-    assert [one["source"] for one in found] == ["block", "granted"]
+    assert [one["source"] for one in found] == ["block", "again", "granted"]
 
 
 def test_a_denied_event_raises_nowhere_not_even_in_development() -> None:
