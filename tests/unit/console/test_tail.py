@@ -13,8 +13,8 @@ from streamgauge.console.tail import Filter, Glass, Passing, Seen
 from streamgauge.processors.scrub import DistinctHasher, Scrubber
 from streamgauge.schemas.again import AGAIN_HEADER, Again
 from streamgauge.schemas.batches import MetricHead
+from tests.support.canaries import PERSONAL, SECRET, anywhere, everything
 from tests.unit.processors.raw import CONTRACTS, KEY, NOW, ORDER, Sample, events, metrics
-from tests.unit.processors.test_leaks import PERSONAL, SECRET, anywhere, everything
 
 ORIGIN = Origin("sg.local.events.v1", 1, 77)
 ROW: dict[str, Any] = {
