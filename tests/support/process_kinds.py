@@ -147,7 +147,7 @@ def program(name: str, *words: str) -> Callable[[Run], Ended]:
     """A program that ends by itself."""
 
     def run(one: Run) -> Ended:
-        one.start("python", str(PROGRAMS / f"{name}.py"), *words, strict=name != "greenlets")
+        one.start("python", str(PROGRAMS / f"{name}.py"), *words, strict=name not in {"greenlets", "notebook"})
         return one.wait()
 
     return run
@@ -232,6 +232,7 @@ KINDS = [
     Kind("multiprocessing, fork", program("pools", "fork"), POOLS, apart=True),
     Kind("script", program("script"), {"main": 3}),
     Kind("prompt", program("repl"), {"cell": 2}),
+    Kind("notebook", program("notebook"), {"cell": 2, "thread": 1}, talks=True),
     Kind("threads", program("threads"), {"pool": 16_000, "leaver": 1, "late": 1, "main": 1}),
     Kind("daemon threads", program("daemon_threads"), {"main": 6}, talks=True, loses=True),
     Kind("asyncio", program("tasks"), {"task": 200, "thread": 20}),
