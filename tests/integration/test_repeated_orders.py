@@ -77,9 +77,9 @@ def test_orders_that_two_instances_send_count_once_though_the_worker_is_killed(d
     assert again.wait(120) == 0
     sent = 3 * (ORDERS + ORDERS // REPEATED)
     deadline = time.monotonic() + 60
-    while (found := refused(deployment)).get("duplicate_key", 0) < 2 * (sent - ORDERS) and time.monotonic() < deadline:
+    while (found := refused(deployment)).get("repeated_key", 0) < 2 * (sent - ORDERS) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert found == {"duplicate_key": 2 * (sent - ORDERS)}
+    assert found == {"repeated_key": 2 * (sent - ORDERS)}
     for tier in TIER_NAMES:
         rows = deployment.rows(f"SELECT country, sum(count), sum(amount_sum) FROM order_placed_{tier} GROUP BY country")
         expected = {

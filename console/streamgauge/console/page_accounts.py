@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from streamgauge.console.page_ledger import LedgerCount, StoreCount
 from streamgauge.producers import Stats
+from streamgauge.schemas.ledger import has_letter
 
 DECLARED: Final = frozenset({"pseudonym", "dropped"})
 """Rules that a declaration asks for. The others found something in text."""
@@ -83,6 +84,11 @@ class Accounts:
         return sum(count for rule, count in self.scrubbed.items() if rule not in DECLARED)
 
     @property
+    def lettered(self) -> int:
+        """Refused points that dead letters tell of."""
+        return sum(points for reason, points in self.refused_by_reason.items() if has_letter(reason))
+
+    @property
     def balanced(self) -> bool:
         """Whether this is final and every count agrees with every other one."""
         return self.final and not self.differences()
@@ -93,7 +99,7 @@ class Accounts:
         pairs = [
             ("rolled up", self.rolled_up, "in store", self.in_store),
             ("rolled up", self.rolled_up, "in blocks", self.blocks),
-            ("refused", self.refused, "dead", self.dead),
+            ("refused with a letter", self.lettered, "dead", self.dead),
         ]
         if self.emitted is not None:
             handled = self.rolled_up + self.refused + dropped

@@ -31,7 +31,7 @@ from streamgauge.schemas.ledger import DeadLetter
 from streamgauge.schemas.rollups import RollupMetric
 from streamgauge.schemas.windows import TIERS, tier_index
 
-UNKNOWN_CONTRACT, DUPLICATE_KEY = "unknown_contract", "duplicate_key"
+UNKNOWN_CONTRACT, REPEATED_KEY = "unknown_contract", "repeated_key"
 ContractKey = tuple[str, int]
 Contracts = Mapping[ContractKey, Contract]
 
@@ -182,7 +182,7 @@ class Accumulator:
             return keep
         again = np.zeros(len(batch.times), bool)
         again[rows[~new]] = True
-        self.refused[DUPLICATE_KEY] += _points(batch, contract, again)
+        self.refused[REPEATED_KEY] += _points(batch, contract, again)
         return ~again if keep is None else keep & ~again
 
     def _add_table(self, contract: Contract, entry: int, labels: Labels, times: Array, admitted: Admitted) -> int:

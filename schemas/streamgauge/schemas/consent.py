@@ -21,6 +21,8 @@ SHARING = frozenset({"advertising", "personalisation", "profiling", "sale", "sha
 """Purposes that a Global Privacy Control signal (`Sec-GPC: 1`) objects to, whatever else was granted."""
 MAX_PURPOSES, MAX_VERSION = 16, 64
 NOT_GRANTED, OBJECTED, OTHER_BASIS = "no_consent", "gpc", "other_legal_basis"
+DENIALS = frozenset({NOT_GRANTED, OBJECTED, OTHER_BASIS})
+"""Why an event is dropped: what stands before the colon of `denial`."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import orjson
 
 from streamgauge.schemas.batches import MAX_INSTANT_MS, WIRE_VERSION
+from streamgauge.schemas.consent import DENIALS
 from streamgauge.schemas.decoding import (
     INTEGER_LIMIT,
     SHORT_LIMIT,
@@ -92,6 +93,15 @@ class LedgerEntry:
         if self.incarnation:
             body["incarnation"] = self.incarnation
         return orjson.dumps(body)
+
+
+REPEATED = frozenset({"repeated_key", "repeat"})
+
+
+def has_letter(reason: str) -> bool:
+    """Whether what is refused for this reason is in a dead letter. A repeat is nobody's mistake, and what a person has not
+    granted must not be kept for later."""
+    return reason not in REPEATED and reason.partition(":")[0] not in DENIALS
 
 
 def natural(value: Any, limit: int = INTEGER_LIMIT, what: str = "") -> int:

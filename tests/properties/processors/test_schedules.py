@@ -230,7 +230,7 @@ def test_every_idempotency_key_counts_exactly_once_whatever_happens(seed: int) -
     assert counted == dict.fromkeys(KEYS, 1)
     assert world.store.offset == LENGTH
     rows = 3 * sum(offset % 3 > 0 for offset in range(LENGTH))
-    assert totals.refused["duplicate_key"] == rows - len(KEYS)
+    assert totals.refused["repeated_key"] == rows - len(KEYS)
 
 
 def test_a_schedule_depends_on_its_seed_alone() -> None:

@@ -308,3 +308,13 @@ async def test_the_meter_finds_its_probe_in_the_tables(rolled_up: RolledUp) -> N
     median, _ = meter.quantiles()
     assert median is not None
     assert 0 < median < 60
+
+
+def test_refused_points_without_a_letter_leave_the_account_balanced() -> None:
+    silent = {"repeated_key": 5, "no_consent:analytics": 3, "gpc:advertising": 1, "other_legal_basis:consent": 1}
+    ledger = replace(LEDGER, refused={**LEDGER.refused, **silent})
+    sent = replace(SENT, emitted=SENT.emitted + 10, acknowledged=SENT.acknowledged + 10)
+    assert settle([sent], ledger, STORE, final=True).differences() == []
+    for reason in ("duplicate_key", "no_consent_at_all"):
+        found = settle([sent], replace(LEDGER, refused={**LEDGER.refused, reason: 10}), STORE, final=True)
+        assert found.differences() == ["refused with a letter 20, dead 10"]

@@ -38,7 +38,7 @@ def counted(found: Totals, metric: str = "paid") -> int:
 def test_a_key_counts_once_in_a_batch_and_over_batches(batches: list[list[str]]) -> None:
     found = totals(*(paid(*keys) for keys in batches))
     assert (counted(found), counted(found, "paid.amount")) == (3, 3)
-    assert found.refused == {"duplicate_key": 4}
+    assert found.refused == {"repeated_key": 4}
     assert found.dead == []
     assert found.points == 6
 
@@ -50,7 +50,7 @@ def test_the_row_that_counts_is_the_first_one() -> None:
 
 def test_a_batch_of_nothing_but_repeats_adds_nothing() -> None:
     found = totals(paid("a"), paid("a"), paid("a"))
-    assert (counted(found), found.refused) == (1, {"duplicate_key": 4})
+    assert (counted(found), found.refused) == (1, {"repeated_key": 4})
     assert found.ledger[0].batches == 3
 
 
@@ -76,7 +76,7 @@ def test_a_column_of_numbers_is_no_column_of_keys() -> None:
 def test_a_row_that_is_refused_for_another_reason_does_not_use_up_its_key() -> None:
     old = events([{"order_id": "a", "time": NOW - 30 * DAY_MS}, {"order_id": "a"}, {"order_id": "a"}], PAID)
     found = totals(old)
-    assert (counted(found), found.refused) == (1, {"too_old": 1, "duplicate_key": 1})
+    assert (counted(found), found.refused) == (1, {"too_old": 1, "repeated_key": 1})
 
 
 def test_equal_keys_of_two_events_or_two_tenants_are_two_and_of_two_versions_one() -> None:
@@ -85,7 +85,7 @@ def test_equal_keys_of_two_events_or_two_tenants_are_two_and_of_two_versions_one
         paid("a"), paid("a", contract=refund), paid("a", context={"tenant": "x"}), paid("a", contract=second),
         contracts=[refund, second],
     )  # fmt: skip
-    assert (counted(found), counted(found, "refund"), found.refused) == (2, 1, {"duplicate_key": 2})
+    assert (counted(found), counted(found, "refund"), found.refused) == (2, 1, {"repeated_key": 2})
 
 
 def test_a_key_counts_again_when_it_comes_after_the_horizon_whatever_its_time_says() -> None:
@@ -93,7 +93,7 @@ def test_a_key_counts_again_when_it_comes_after_the_horizon_whatever_its_time_sa
     for now in (NOW, NOW + DAY_MS, NOW + DAY_MS + 1_000):
         late = events([{"order_id": "a", "time": NOW - 3 * DAY_MS}], PAID, backfill=True)
         assert accumulator.add(0, late, CONTRACTS, now, never)
-    assert (accumulator.points, accumulator.refused) == (2, {"duplicate_key": 1})
+    assert (accumulator.points, accumulator.refused) == (2, {"repeated_key": 1})
 
 
 def test_a_repeated_batch_is_a_repeat_and_its_rows_are_not_counted_as_such_again() -> None:

@@ -80,7 +80,7 @@ async def test_a_key_counts_once_over_transactions() -> None:
     await one.commit(1, 2, 1)
     await one.commit(2, 3)
     assert one.counts == once(1, 2, 3)
-    assert one.bench.store.totals().refused == {"duplicate_key": 2}
+    assert one.bench.store.totals().refused == {"repeated_key": 2}
     assert one.forms() == [("add", 2), ("add", 1)]
 
 

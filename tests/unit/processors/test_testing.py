@@ -85,7 +85,7 @@ def test_keys_that_repeat_and_batches_that_are_sent_twice_count_once() -> None:
     rollup = rolled_up([*transport.delivered, *transport.delivered], Paid)
 
     assert rollup.total("paid").count == 2
-    assert rollup.refused == {"duplicate_key": 1}
+    assert rollup.refused == {"repeated_key": 1}
 
 
 def test_an_event_that_no_worker_would_know_is_refused_and_the_advice_says_so() -> None:
