@@ -219,8 +219,12 @@ def day_of(instant_ms: int) -> str:
 def _problems(keys: Sequence[Key], recognition: Key) -> list[str]:
     found = [] if keys else ["it has no keys"]
     ids = [key.id for key in keys]
-    found += [f"{key.id!r} is no id of a key" for key in keys if not re.fullmatch(r"k[1-9]\d{0,5}", key.id)]
-    found += [f"{one} occurs twice" for one in dict.fromkeys(ids) if ids.count(one) > 1]
+    # by number: what stands in the place of an id may be anything
+    found += [f"key {n} has no id like k1" for n, one in enumerate(ids, 1) if not re.fullmatch(r"k[1-9][0-9]{0,5}", one)]
+    if not found:
+        found += [f"{one} occurs twice" for one in dict.fromkeys(ids) if ids.count(one) > 1]
+    if recognition.id != RECOGNITION:
+        found.append(f"the key that recognises repeats is not {RECOGNITION}")
     if found:
         return found
     if any((a.from_ms, a.number) > (b.from_ms, b.number) for a, b in pairwise(keys)):

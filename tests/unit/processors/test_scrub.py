@@ -6,6 +6,7 @@ import numpy as np
 
 from streamgauge.processors.scrub import MAX_KEPT, Scrubber
 
+
 def test_a_column_is_cleaned_by_its_distinct_values_and_its_rows_are_counted() -> None:
     scrubber = Scrubber()
     index = np.array([0, 1, 1, 2, 3, 1], np.uint8)
