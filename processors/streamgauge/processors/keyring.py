@@ -220,7 +220,9 @@ def _problems(keys: Sequence[Key], recognition: Key) -> list[str]:
     found = [] if keys else ["it has no keys"]
     ids = [key.id for key in keys]
     # by number: what stands in the place of an id may be anything
-    found += [f"key {n} has no id like k1" for n, one in enumerate(ids, 1) if not re.fullmatch(r"k[1-9][0-9]{0,5}", one)]
+    found += [
+        f"key {n} has no id like k1" for n, one in enumerate(ids, 1) if not re.fullmatch(r"k[1-9][0-9]{0,5}", one)
+    ]
     if not found:
         found += [f"{one} occurs twice" for one in dict.fromkeys(ids) if ids.count(one) > 1]
     if recognition.id != RECOGNITION:

@@ -5,6 +5,7 @@ but the key, and two regions, tenants, fields or keys have none in common.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -61,6 +62,7 @@ class DistinctHasher:
         the key."""
         self._ring = ring
         self._epochs = ring.epochs
+        self._starts = [key.from_ms for key in ring.epochs]
         self._sole = ring.epochs[0] if len(ring.epochs) == 1 and ring.epochs[0].from_ms == 0 else None
         self._recognising = ring.recognising(now_ms)
         self.keys = KeyHasher(self._recognising[0], self._region, self._recognising[1:])
@@ -77,9 +79,9 @@ class DistinctHasher:
         """A field of a batch, each row under the key of its own time."""
         if self._sole is not None:
             return self._of_one_key(self._sole, name, tenant, column)
-        first, last = self._ring.at(int(times.min())), self._ring.at(int(times.max()))
-        if first is last:
-            return self._of_one_key(first, name, tenant, column)
+        first, last = (bisect_right(self._starts, instant) - 1 for instant in (times.min(), times.max()))
+        if first == last:
+            return self._of_one_key(self._epochs[first] if first >= 0 else None, name, tenant, column)
         return self._of_several(name, tenant, column, self._ring.codes(times))
 
     def fingerprint(self, message: bytes | None) -> str:
@@ -107,10 +109,14 @@ class DistinctHasher:
         index = np.zeros(len(codes), np.int64)
         lost: dict[str, int] = {}
         size = 0
-        for code in map(int, np.unique(codes)):
-            rows = np.flatnonzero(codes == code)
-            used, own = np.unique(column.index[rows], return_inverse=True)
-            entries = [column.dictionary[entry] for entry in map(int, used)]
+        for code in range(int(codes.min()), int(codes.max()) + 1):
+            rows = codes == code
+            mine = column.index[rows]
+            if not len(mine):
+                continue
+            used = np.bincount(mine, minlength=len(column.dictionary)) > 0
+            entries = [column.dictionary[entry] for entry in map(int, np.flatnonzero(used))]
+            own: Array = (np.cumsum(used) - 1)[mine]
             key = self._epochs[code] if code >= 0 else None
             part = self._of_one_key(key, name, tenant, Strings(entries, own))
             hashes.append(part.hashes)
@@ -134,10 +140,12 @@ class DistinctHasher:
             self._size = 0
         known = self._seen.setdefault((key.id, name, tenant), {None: 0})
         before = len(known)
-        own, kind = _distinct_key(key, self._region, tenant, name), kind_of(name)
+        own, kind, region = _distinct_key(key, self._region, tenant, name), kind_of(name), self._phone_region
         for value in values:
             if value not in known:
-                known[value] = _hash(own, normal_form(kind, value or "", self._phone_region))
+                # most values are neither addresses nor numbers, and have no other spelling
+                plain = value is None or (not kind and value.isascii())
+                known[value] = _hash(own, (value or "").strip() if plain else normal_form(kind, value or "", region))
         # one more, so that tenants without values are bounded too
         self._size += len(known) - before + 1
         return known

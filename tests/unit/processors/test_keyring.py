@@ -54,7 +54,7 @@ def test_a_key_is_in_force_from_its_midnight_until_the_next_ones() -> None:
 def test_keys_of_many_instants_are_those_of_each(offsets: list[int]) -> None:
     instants = [TODAY + offset for offset in offsets]
     epochs = THREE.epochs
-    found = [epochs[code].id for code in THREE.codes(np.array(instants)).tolist()]
+    found = [epochs[code].id for code in map(int, THREE.codes(np.array(instants)))]
     assert found == [key.id for key in map(THREE.at, instants) if key]
 
 

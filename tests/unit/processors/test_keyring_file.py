@@ -9,7 +9,6 @@ from threading import Thread
 import orjson
 import pytest
 
-from streamgauge.processors import keyring_file
 from streamgauge.processors.keyring import Key, Keyring
 from streamgauge.processors.keyring_file import (
     audit_path,
@@ -127,10 +126,13 @@ def test_every_change_is_on_record_without_a_secret(path: Path) -> None:
 def test_a_change_that_is_refused_or_cannot_be_recorded_changes_nothing(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def nowhere(_: Path) -> Path:
+        return path.parent / "no such directory" / "log"
+
     before, log = path.read_bytes(), audit_path(path).read_bytes()
     with pytest.raises(InputError, match="k9"):
         change_ring(path, "destroyed", NOW, lambda ring: (ring.destroyed("k9", NOW), ring.keys[0]))
-    monkeypatch.setattr(keyring_file, "audit_path", lambda _: path.parent / "no such directory" / "log")
+    monkeypatch.setattr("streamgauge.processors.keyring_file.audit_path", nowhere)
     with pytest.raises(InputError, match="No such file"):
         change_ring(path, "destroyed", NOW, destroying)
     assert (path.read_bytes(), audit_path(path).read_bytes()) == (before, log)
@@ -162,17 +164,17 @@ def test_two_changes_at_once_wait_for_each_other(path: Path) -> None:
 
 
 def test_who_reads_while_a_ring_is_replaced_reads_the_new_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, seen = os.fstat, []
+    real, seen = os.fstat, list[int]()
 
     def replaced_meanwhile(fd: int) -> os.stat_result:
         found = real(fd)
         if not seen:
             seen.append(fd)
-            monkeypatch.setattr(keyring_file.os, "fstat", real)
+            monkeypatch.setattr(os, "fstat", real)
             change_ring(path, "destroyed", NOW, destroying)  # overwrites what is about to be read
         return found
 
-    monkeypatch.setattr(keyring_file.os, "fstat", replaced_meanwhile)
+    monkeypatch.setattr(os, "fstat", replaced_meanwhile)
     assert not read_ring(path).named("k2").live
     assert seen
 
