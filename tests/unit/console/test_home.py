@@ -35,6 +35,7 @@ def test_the_key_of_an_older_release_becomes_the_first_and_keeps_its_hashes(tmp_
     old, new = DistinctHasher(bytes.fromhex(OLD), "local"), DistinctHasher(ring, "local", now_ms=NOW)
     for at_ms in (0, NOW, 2 * NOW):
         assert new.hashes("a.b", "", ["c-1"], at_ms).tolist() == old.hashes("a.b", "", ["c-1"], NOW).tolist()
+    assert bytes.fromhex(OLD) in ring.recognising(NOW)  # orders of before
     assert not (tmp_path / KEY_FILE).exists()  # destroying k1 must leave no copy of it
     assert OLD not in audit_path(made.path).read_text()
 
