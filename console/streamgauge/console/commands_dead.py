@@ -151,7 +151,7 @@ def _row(letter: DeadLetter) -> tuple[object, ...]:
 @dead.command(help=SHOW_HELP)
 @click.argument("origin")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@with_settings(ConsoleSettings, "brokers", "region", "store", "store_user", "database", "kafka")
+@with_settings(ConsoleSettings, "brokers", "region", "store", "store_user", "database", "kafka", "keys")
 def show(settings: ConsoleSettings, origin: str, as_json: bool) -> int:
     """Read, look at the raw topic, print."""
     wanted = Wanted(settings.region, origin=parse_origin(origin, settings.region))
@@ -240,7 +240,7 @@ class _DrySend:
 @click.option("--again", is_flag=True, help="Also what was refused when it was replayed.")
 @click.option("--dry-run", is_flag=True, help="Look for the raw messages, send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the account as JSON.")
-@with_settings(ConsoleSettings, "brokers", "region", "store", "store_user", "database", "kafka")
+@with_settings(ConsoleSettings, "brokers", "region", "store", "store_user", "database", "kafka", "keys")
 def replay(
     settings: ConsoleSettings,
     reasons: tuple[str, ...],

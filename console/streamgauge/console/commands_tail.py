@@ -43,7 +43,7 @@ Example: streamgauge tail --event order_placed --limit 10
 @click.option("--rows", type=click.IntRange(0, 100), default=3, show_default=True, help="Rows of each batch to show.")
 @click.option("--from-beginning", is_flag=True, help="Begin with what the topics still hold.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-@with_settings(ConsoleSettings, "brokers", "region", "contracts", "kafka")
+@with_settings(ConsoleSettings, "brokers", "region", "contracts", "kafka", "keys")
 def tail(
     settings: ConsoleSettings,
     names: tuple[str, ...],
