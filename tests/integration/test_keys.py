@@ -16,7 +16,7 @@ from streamgauge.schemas.contracts import Contract, Field
 from tests.support.deployment import Deployment
 from tests.support.kafka import Broker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(300)]
 
 PEOPLE = 40
 CONTRACT = Contract("visit", 1, {"customer": Field("unique")}, granularity="1d", time="at")
