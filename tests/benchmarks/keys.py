@@ -17,7 +17,8 @@ from streamgauge.processors.accumulator import Accumulator, Place, Tools
 from streamgauge.processors.broker import Broker
 from streamgauge.processors.key_memory import SLICE_S, Reading, prefix
 from streamgauge.processors.keys import KeyHasher, KeyPolicy, KeyTable, RecentKeys
-from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.pseudonyms import DistinctHasher
+from streamgauge.processors.scrub import Scrubber
 from streamgauge.schemas.batches import Origin, encode_events
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.keys import KEYS_A_MESSAGE, Keys, KeysMessage

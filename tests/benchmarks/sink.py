@@ -20,7 +20,8 @@ import numpy as np
 from streamgauge.processors.accumulator import Accumulator, Place, Tools
 from streamgauge.processors.outputs import OutputPolicy, outputs
 from streamgauge.processors.policy import TimePolicy
-from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.pseudonyms import DistinctHasher
+from streamgauge.processors.scrub import Scrubber
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_metrics
 from streamgauge.schemas.histogram import Buckets, histogram_of

@@ -18,7 +18,8 @@ from streamgauge.console.sender import Batch
 from streamgauge.processors.accumulator import Accumulator, Place, Tools
 from streamgauge.processors.outputs import OutputPolicy, outputs
 from streamgauge.processors.policy import TimePolicy
-from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.pseudonyms import DistinctHasher
+from streamgauge.processors.scrub import Scrubber
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.decoding import decode

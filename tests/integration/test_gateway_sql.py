@@ -10,7 +10,8 @@ import pytest
 
 from streamgauge.console.statsd_contracts import ALL
 from streamgauge.processors.accumulator import Accumulator, Place, Tools
-from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.pseudonyms import DistinctHasher
+from streamgauge.processors.scrub import Scrubber
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.events import contract_of
 from tests.support.gateways import NOW_MS, TestGateway

@@ -21,7 +21,8 @@ from streamgauge.processors.accumulator import Accumulator, Place, Tools
 from streamgauge.processors.key_memory import Reading, prefix
 from streamgauge.processors.keys import KeyPolicy
 from streamgauge.processors.outputs import OutputPolicy, outputs
-from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.pseudonyms import DistinctHasher
+from streamgauge.processors.scrub import Scrubber
 from streamgauge.processors.sequences import Sequences
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.schemas.again import Again, decode_again

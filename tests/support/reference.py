@@ -20,7 +20,7 @@ import orjson
 from streamgauge.console.frame import root
 from streamgauge.console.gateway_settings import GatewaySettings, span_ms
 from streamgauge.console.settings import ConsoleSettings
-from streamgauge.processors.settings import ProcessorSettings
+from streamgauge.processors.settings import ProcessorSettings, keys_interval_ms
 from streamgauge.producers.settings import ProducerSettings
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract, Field
@@ -39,7 +39,12 @@ PARTS: Mapping[str, type[Any]] = {
     "console": ConsoleSettings,
     "gateway": GatewaySettings,
 }
-DURATIONS = {duration_ms, span_ms, ProducerSettings.__dataclass_fields__["flush_interval"].metadata["parse"]}
+DURATIONS = {
+    duration_ms,
+    keys_interval_ms,
+    span_ms,
+    ProducerSettings.__dataclass_fields__["flush_interval"].metadata["parse"],
+}
 
 HEADS = (
     MetricHead("checkout_requests", "counter", "{request}", ("endpoint", "status")),

@@ -14,7 +14,8 @@ from typing import Any
 
 from streamgauge.processors.accumulator import Accumulator, Place, Tools
 from streamgauge.processors.outputs import OutputPolicy, outputs
-from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.pseudonyms import DistinctHasher
+from streamgauge.processors.scrub import Scrubber
 from streamgauge.processors.sequences import Sequences
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.producers.testing import Captured

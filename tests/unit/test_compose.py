@@ -16,6 +16,7 @@ import pytest
 from streamgauge.console.frame import root
 from streamgauge.console.gateway_settings import GatewaySettings
 from streamgauge.console.options import PARTS, known_settings
+from streamgauge.processors.key_sources import FileSource, SettingSource, key_source
 from streamgauge.processors.settings import ProcessorSettings
 from streamgauge.schemas.errors import SettingsError
 from streamgauge.schemas.settings import PREFIX, load
@@ -30,7 +31,7 @@ SERVICES: Mapping[str, Mapping[str, Any]] = COMPOSE["services"]
 OURS = {name: one for name, one in SERVICES.items() if "build" in one}
 THEIRS = {name: one for name, one in SERVICES.items() if "build" not in one}
 ONE_SHOT = {"topics", "migrate"}
-VARIABLE = re.compile(r"\$\{(\w+)(?:(:[-?])([^}]*))?\}")
+VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-?])([^}]*))?\}")
 
 
 def env_file() -> dict[str, str]:
@@ -75,7 +76,7 @@ def test_every_setting_of_ours_exists(service: str) -> None:
 
 
 def test_processor_and_sink_start_with_what_the_example_says() -> None:
-    given = {name: value or "5b" * 32 for name, value in env_file().items()}
+    given = {name: value or "5b" * 32 for name, value in env_file().items()} | {"STREAMGAUGE_KEYS": ""}
     known = known_settings(PARTS)
     worker = load(ProcessorSettings, environ=environment("processor", given), known=known)
     sink = load(SinkSettings, environ=environment("sink", given), known=known)
@@ -83,6 +84,7 @@ def test_processor_and_sink_start_with_what_the_example_says() -> None:
     assert worker.brokers == sink.brokers == ("kafka:9092",)
     assert worker.region == sink.region == "local"
     assert (worker.pseudonym_key.reveal(), sink.store_password.reveal()) == ("5b" * 32, "5b" * 32)
+    assert isinstance(key_source(worker.keys, worker.pseudonym_key), SettingSource)
     assert worker.time_policy().retention_ms == (
         sink.retention_10s,
         sink.retention_1m,
@@ -92,6 +94,21 @@ def test_processor_and_sink_start_with_what_the_example_says() -> None:
     assert sink.retention_10s == 3 * 86_400_000
     assert sink.store_user == environment("clickhouse", given)["CLICKHOUSE_USER"]
     assert sink.database == environment("clickhouse", given)["CLICKHOUSE_DB"]
+
+
+def test_the_worker_takes_a_ring_from_its_volume_instead_and_never_neither_nor_both() -> None:
+    def worker(key: str, ring: str) -> ProcessorSettings:
+        given = env_file() | {"STREAMGAUGE_PSEUDONYM_KEY": key, "STREAMGAUGE_KEYS": ring}
+        return load(ProcessorSettings, environ=environment("processor", given), known=known_settings(PARTS))
+
+    found = worker("", "/keys/ring.json")
+    assert key_source(found.keys, found.pseudonym_key) == FileSource(Path("/keys/ring.json"))
+    assert "keys:/keys" in SERVICES["processor"]["volumes"]
+    assert re.search(r"^RUN install -d -o 10001 -g 10001 -m 0700 /keys$", DOCKERFILE, re.MULTILINE)
+    for key, ring in (("", ""), ("5b" * 32, "/keys/ring.json")):
+        refused = worker(key, ring)
+        with pytest.raises(SettingsError, match="STREAMGAUGE_KEYS"):
+            key_source(refused.keys, refused.pseudonym_key)
 
 
 def test_the_gateway_starts_with_what_the_example_says_and_only_with_a_token() -> None:
@@ -109,7 +126,7 @@ def test_only_the_worker_has_the_pseudonym_key_and_only_the_stores_sides_have_it
     def holders(word: str) -> set[str]:
         return {name for name, one in SERVICES.items() if word in str(one)}
 
-    assert holders("STREAMGAUGE_PSEUDONYM_KEY") == {"processor"}
+    assert holders("STREAMGAUGE_PSEUDONYM_KEY") == holders("STREAMGAUGE_KEYS") == holders("/keys") == {"processor"}
     assert holders("STREAMGAUGE_GATEWAY_TOKEN") == {"gateway"}
     assert holders("${CLICKHOUSE_PASSWORD") == {"clickhouse", "migrate", "sink"}
     assert holders("${CLICKHOUSE_READER_PASSWORD") == {"clickhouse", "grafana", "verify"}
@@ -118,11 +135,13 @@ def test_only_the_worker_has_the_pseudonym_key_and_only_the_stores_sides_have_it
 def test_secrets_are_demanded_and_every_variable_stands_in_the_example() -> None:
     used = {(match[1], match[2]) for match in VARIABLE.finditer(TEXT)}
     example = env_file()
-    secrets = {name for name, _ in used if re.search("KEY|PASSWORD|TOKEN", name)}
+    secrets = {name for name, _ in used if re.search("KEY$|PASSWORD|TOKEN", name)}
 
     assert len(secrets) == 4
-    assert {one for one in used if one[1] == ":?" or one[0] in secrets} == {(name, ":?") for name in secrets}
-    assert {name for name, value in example.items() if not value} == secrets
+    # the key may be empty where there is a ring: the worker itself refuses to start with neither
+    demanded = {(name, "?" if name.endswith("KEY") else ":?") for name in secrets}
+    assert {one for one in used if "?" in (one[1] or "") or one[0] in secrets} == demanded
+    assert {name for name, value in example.items() if not value} == secrets | {"STREAMGAUGE_KEYS"}
     assert {name for name, _ in used} - {"SG_IMAGE"} == example.keys()
 
 

@@ -30,13 +30,13 @@ from streamgauge.console.dead_letters import (
     topic_name,
 )
 from streamgauge.console.dead_replay import SKIPPED, AgainSender, ReplayAccount, copy_of, is_of, replay_letters
+from streamgauge.console.hashing import hasher_of
 from streamgauge.console.interrupts import deferred_interrupt
 from streamgauge.console.options import with_settings
 from streamgauge.console.output import note, print_json, print_table, printable, progress
 from streamgauge.console.raw_log import Absence, RawLog
 from streamgauge.console.settings import ConsoleSettings
 from streamgauge.processors.policy import TOO_OLD
-from streamgauge.processors.scrub import DistinctHasher, pseudonym_key
 from streamgauge.schemas.errors import BrokerUnavailable
 from streamgauge.schemas.ledger import DeadLetter
 from streamgauge.schemas.topics import DEAD
@@ -57,7 +57,7 @@ Example: streamgauge dead show events:2:1201
 REPLAY_HELP = """Send what was refused again: the raw messages, restricted to the refused rows.
 
 Put right first what they were refused for (publish the contract, for instance). Each refusal counts once, however often it
-is replayed. Needs STREAMGAUGE_PSEUDONYM_KEY, by which raw messages are recognised. too_old needs --backfill. Refusals of
+is replayed. Needs STREAMGAUGE_KEYS, by which raw messages are recognised. too_old needs --backfill. Refusals of
 replays are left out without --again. Exit code 1 when something could not be sent.
 
 Example: streamgauge dead replay --reason unknown_contract --event order_placed --dry-run
@@ -151,7 +151,7 @@ def _row(letter: DeadLetter) -> tuple[object, ...]:
 @dead.command(help=SHOW_HELP)
 @click.argument("origin")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@with_settings(ConsoleSettings, "brokers", "region", "store", "store_user", "database", "kafka")
+@with_settings(ConsoleSettings, "brokers", "region", "store", "store_user", "database", "kafka", "keys")
 def show(settings: ConsoleSettings, origin: str, as_json: bool) -> int:
     """Read, look at the raw topic, print."""
     wanted = Wanted(settings.region, origin=parse_origin(origin, settings.region))
@@ -191,12 +191,11 @@ def _presence(settings: ConsoleSettings, letter: DeadLetter) -> str:
         return "not there: its offset lies beyond the end of the topic"
     if not letter.hash:
         return "a message is there; its letter records no hash to recognise it by"
-    if not settings.pseudonym_key:
+    if not settings.has_keys:
         same = len(raw.value or b"") == letter.size
         said = "a message of its length is there" if same else "another message stands there"
-        return f"{said}; set STREAMGAUGE_PSEUDONYM_KEY to be sure"
-    hasher = DistinctHasher(pseudonym_key(settings.pseudonym_key), settings.region)
-    return "there" if is_of(letter, raw, hasher.fingerprint) else "another message stands there"
+        return f"{said}; set STREAMGAUGE_KEYS to be sure"
+    return "there" if is_of(letter, raw, hasher_of(settings).recognises) else "another message stands there"
 
 
 def _print_letter(letter: DeadLetter, raw: str) -> None:
@@ -241,7 +240,7 @@ class _DrySend:
 @click.option("--again", is_flag=True, help="Also what was refused when it was replayed.")
 @click.option("--dry-run", is_flag=True, help="Look for the raw messages, send nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the account as JSON.")
-@with_settings(ConsoleSettings, "brokers", "region", "store", "store_user", "database", "kafka")
+@with_settings(ConsoleSettings, "brokers", "region", "store", "store_user", "database", "kafka", "keys")
 def replay(
     settings: ConsoleSettings,
     reasons: tuple[str, ...],
@@ -254,7 +253,7 @@ def replay(
     as_json: bool,
 ) -> int:
     """Read the letters, send their messages, print the account."""
-    hasher = DistinctHasher(pseudonym_key(settings.pseudonym_key), settings.region)
+    hasher = hasher_of(settings)
     wanted = _wanted(settings, reasons, events, topics, since, again)
     with closing(connect(settings)) as client:
         letters = read_letters(StoreReader(client, settings.store), settings.database, wanted, samples=False)
@@ -270,7 +269,7 @@ def replay(
             try:
                 lives = log.lives(_lived(settings))
                 replay_letters(
-                    letters, log, send, hasher.fingerprint, raw_topics(settings.region), account, backfill, report,
+                    letters, log, send, hasher.recognises, raw_topics(settings.region), account, backfill, report,
                     lambda letter: of_earlier_life(letter, lives),
                 )  # fmt: skip
             except KeyboardInterrupt:

@@ -147,8 +147,9 @@ def _introduce(session: Session, browser: bool) -> None:
         f"  store      {embedded.store_address}   ClickHouse {embedded.store_version} in process, data in {embedded.home.path}/"
     )
     note(f"  page       {page}{'   (opened in your browser)' if browser else ''}")
-    if embedded.new_key:
-        note(f"  key        {embedded.home.path / 'pseudonym.key'}   made now; pseudonyms depend on it")
+    if embedded.ring and embedded.ring.done:
+        done = "made now" if embedded.ring.done == "made" else "made now, from the key of an older release"
+        note(f"  keys       {embedded.ring.path}   {done}; pseudonyms depend on it")
     if browser:
         webbrowser.open(page)
 
@@ -176,7 +177,7 @@ async def _demo(session: Session, seed: int, browser: bool) -> Accounts:
         session.shop = f"{len(REGIONS)} regions, {2 * len(REGIONS)} services, 240 requests/s, 35 orders/s"
         session.incident = {"region": INCIDENT_REGION, "from_s": session.run_s / 4, "to_s": session.run_s * 3 / 4}
         environ = session.embedded.environ() | session.producer_environ("shop")
-        for name in ("PSEUDONYM_KEY", "STORE", "DATABASE", "CONTRACTS", "INCARNATION", "EMBEDDED", "SERVICE"):
+        for name in ("KEYS", "STORE", "DATABASE", "CONTRACTS", "INCARNATION", "EMBEDDED", "SERVICE"):
             environ.pop(f"STREAMGAUGE_{name}", None)  # a shop knows where to send, and nothing else
         shops = Shops(environ, session.run_s, seed, session.emissions.__setitem__)
         shops.open()

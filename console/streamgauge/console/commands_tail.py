@@ -14,13 +14,14 @@ import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from streamgauge.console.dead_letters import Origin
+from streamgauge.console.hashing import hasher_of
 from streamgauge.console.interrupts import Check, deferred_interrupt
 from streamgauge.console.options import with_settings
 from streamgauge.console.output import note, printable
 from streamgauge.console.sender import ANSWER_WITHIN_S, broker_unavailable
 from streamgauge.console.settings import ConsoleSettings
 from streamgauge.console.tail import Filter, Glass, Passing, Seen
-from streamgauge.processors.scrub import DistinctHasher, Scrubber, pseudonym_key
+from streamgauge.processors.scrub import Scrubber
 from streamgauge.schemas.contract_topic import ContractFeed, published
 from streamgauge.schemas.contracts import load_contracts
 from streamgauge.schemas.errors import InputError
@@ -29,7 +30,7 @@ from streamgauge.schemas.topics import RAW_TOPICS
 HELP = """Follow the raw topics: every batch with its first rows, cleaned as a worker would; Ctrl-C ends it.
 
 Only declared fields are shown. What is counted distinct appears as a few digits of its pseudonym where
-STREAMGAUGE_PSEUDONYM_KEY is set. Reads in no group's name and commits nothing.
+STREAMGAUGE_KEYS is set. Reads in no group's name and commits nothing.
 
 Example: streamgauge tail --event order_placed --limit 10
 """
@@ -42,7 +43,7 @@ Example: streamgauge tail --event order_placed --limit 10
 @click.option("--rows", type=click.IntRange(0, 100), default=3, show_default=True, help="Rows of each batch to show.")
 @click.option("--from-beginning", is_flag=True, help="Begin with what the topics still hold.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-@with_settings(ConsoleSettings, "brokers", "region", "contracts", "kafka")
+@with_settings(ConsoleSettings, "brokers", "region", "contracts", "kafka", "keys")
 def tail(
     settings: ConsoleSettings,
     names: tuple[str, ...],
@@ -53,8 +54,7 @@ def tail(
     as_json: bool,
 ) -> None:
     """Follow and print."""
-    key = settings.pseudonym_key
-    hasher = DistinctHasher(pseudonym_key(key), settings.region) if key else None
+    hasher = hasher_of(settings) if settings.has_keys else None
     glass, wanted = Glass(Scrubber(), hasher, rows), Filter(names, services)
     known = load_contracts(settings.contracts) | published(settings.kafka_config(), settings.region)
     feed = ContractFeed(settings.kafka_config(), settings.region, known)

@@ -88,16 +88,20 @@ def copy_of(letter: DeadLetter) -> Origin:
     return Origin(letter.topic, letter.partition, letter.again or letter.offset)
 
 
-def is_of(letter: DeadLetter, raw: RawMessage, fingerprint: Callable[[bytes | None], str]) -> bool:
+Recognises = Callable[[bytes | None, str], bool]
+"""Takes a message and a hash; tells whether the hash is of this message."""
+
+
+def is_of(letter: DeadLetter, raw: RawMessage, recognises: Recognises) -> bool:
     """Whether this is the message that was refused."""
-    return len(raw.value or b"") == letter.size and fingerprint(raw.value) == letter.hash
+    return len(raw.value or b"") == letter.size and recognises(raw.value, letter.hash)
 
 
 def replay_letters(
     letters: Sequence[DeadLetter],
     log: Log,
     send: Send,
-    fingerprint: Callable[[bytes | None], str],
+    recognises: Recognises,
     topics: frozenset[str],
     account: ReplayAccount,
     backfill: bool,
@@ -118,7 +122,7 @@ def replay_letters(
                 account.gone += 1
             elif raw is Absence.NEVER:
                 account.skipped["never"] += 1
-            elif is_of(letter, raw, fingerprint):
+            elif is_of(letter, raw, recognises):
                 send(letter, raw, again_of(letter, backfill))
             else:
                 account.skipped["differs"] += 1

@@ -20,7 +20,7 @@ import orjson
 from confluent_kafka import Producer
 
 from streamgauge.console import child
-from streamgauge.console.home import Home
+from streamgauge.console.home import Home, RingFile
 from streamgauge.schemas.contract_topic import publish
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.errors import BrokerUnavailable, InputError, StoreUnavailable
@@ -94,7 +94,7 @@ class Embedded:
     broker: MemoryBroker | None = None
     store_address: str = ""
     store_version: str = ""
-    new_key: bool = False
+    ring: RingFile | None = None
 
     @property
     def brokers(self) -> str:
@@ -103,14 +103,15 @@ class Embedded:
 
     def environ(self) -> dict[str, str]:
         """Environment of the parts: ours without settings, and theirs."""
-        key, self.new_key = self.home.pseudonym_key()
+        ring = self.home.keys(time.time_ns() // 1_000_000)
+        self.ring = ring if ring.done or self.ring is None else self.ring
         own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         settings = {
             "brokers": self.brokers,
             "region": self.region,
             "embedded": "true",
             "incarnation": self._incarnation,
-            "pseudonym_key": key,
+            "keys": str(ring.path.absolute()),
             "contracts": str(self.home.contracts.absolute()),
             "store": self.store_address,
             "database": self.database,

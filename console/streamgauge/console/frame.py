@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "streamgauge.console.commands_gateway:gateway",
         "Take StatsD, OTLP and events from any application.",
     ),
+    "keys": ("streamgauge.console.commands_keys:keys", "Make, list, rotate and destroy keys of pseudonyms."),
     "migrate": ("streamgauge.console.commands_sink:migrate", "Bring the store's tables and views up to date."),
     "process": ("streamgauge.console.commands_process:process", "Run a worker: scrub and roll up."),
     "query": ("streamgauge.console.commands_query:query", "Ask the store in SQL."),

@@ -1,4 +1,4 @@
-"""The home directory of an embedded instance: its data, its key, its contracts, and the file that tells others where it is."""
+"""The home directory of an embedded instance: its data, its keys, its contracts, and the file that tells others where it is."""
 
 from __future__ import annotations
 
@@ -6,16 +6,32 @@ import fcntl
 import os
 import secrets
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from streamgauge.console.settings import DEV_FILE, KEY_FILE
+from streamgauge.console.settings import DEV_FILE, RING_FILE
+from streamgauge.processors.keyring import new_ring
+from streamgauge.processors.keyring_file import audit_path, create_ring, erase, read_ring
+from streamgauge.processors.pseudonyms import pseudonym_key
 from streamgauge.schemas.errors import InputError
+from streamgauge.schemas.settings import Secret
 
-PARTS = ("data", "contracts", KEY_FILE, DEV_FILE.name)
+KEY_FILE = "pseudonym.key"
+"""Where older releases kept one key for ever."""
+
+PARTS = ("data", "contracts", RING_FILE, audit_path(Path(RING_FILE)).name, KEY_FILE, DEV_FILE.name)
 """What `fresh` removes: nothing that we did not make."""
+
+
+@dataclass(frozen=True, slots=True)
+class RingFile:
+    """Where the key ring is, and what was done just now: it was `made`, `taken over`, or nothing."""
+
+    path: Path
+    done: str = ""
 
 
 class Home:
@@ -74,16 +90,20 @@ class Home:
             else:
                 target.unlink(missing_ok=True)
 
-    def pseudonym_key(self) -> tuple[str, bool]:
-        """The root key of pseudonyms, and whether it was made just now. Kept for the owner's eyes only."""
-        path = self.path / KEY_FILE
-        try:
-            return path.read_text().strip(), False
-        except FileNotFoundError:
-            key = secrets.token_hex(32)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(key + "\n")
-            return key, True
+    def keys(self, now_ms: int) -> RingFile:
+        """The key ring of pseudonyms, made the first time. The one key of an older release becomes its first, so that its
+        hashes stay."""
+        path, old = self.path / RING_FILE, self.path / KEY_FILE
+        if path.exists():
+            read_ring(path)  # says what is wrong with it
+            return RingFile(path)
+        if old.exists():
+            ring = new_ring(now_ms, pseudonym_key(Secret(old.read_text())), secrets.token_bytes(32), taken_over=True)
+            create_ring(path, ring, now_ms)
+            erase(old)
+            return RingFile(path, "taken over")
+        create_ring(path, new_ring(now_ms, secrets.token_bytes(32), secrets.token_bytes(32)), now_ms)
+        return RingFile(path, "made")
 
     def announce(self, addresses: dict[str, Any]) -> None:
         """Tell other commands and producers below this directory's parent where everything is."""

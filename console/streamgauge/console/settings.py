@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,15 +14,16 @@ import orjson
 
 from streamgauge.schemas.errors import SettingsError
 from streamgauge.schemas.kafka_config import client_config
-from streamgauge.schemas.settings import Secret, flag, names, pairs, paths, setting, variable
+from streamgauge.schemas.settings import Secret, country, flag, names, pairs, paths, setting, variable
 
 DEV_FILE = Path(".streamgauge") / "dev.json"
 """Written by `streamgauge dev`: `{"brokers", "region", "store", "database", "page", "embedded", "process_group"}`."""
 
-KEY_FILE = "pseudonym.key"
-"""Beside the dev file: the root key of pseudonyms, for the owner's eyes only."""
+RING_FILE = "keys.json"
+"""Beside the dev file: the key ring of pseudonyms, for the owner's eyes only."""
 
-OF_BROKERS = ("brokers", "region", "process_group", "embedded", "pseudonym_key")
+OF_BROKERS = ("brokers", "region", "process_group", "embedded", "keys")
+OF_KEYS = ("keys", "pseudonym_key")
 
 
 def region_name(value: str) -> str:
@@ -65,12 +66,19 @@ class ConsoleSettings:
     kafka: tuple[tuple[str, str], ...] = setting((), "librdkafka properties name=value, comma-separated", properties)
     kafka_password: Secret = setting(Secret(""), "SASL password of Kafka", Secret)
     process_group: str = setting("", "consumer group of the processors")
-    pseudonym_key: Secret = setting(Secret(""), "root key of pseudonyms, for `tail` and `dead`", Secret)
+    keys: str = setting("", "key ring of pseudonyms, for `tail` and `dead`")
+    pseudonym_key: Secret = setting(Secret(""), "instead of a key ring, one key for ever", Secret)
+    phone_region: str = setting("", "country (`DE`) of phone numbers without +, as workers have it", country)
     embedded: bool = setting(False, "whether the broker keeps its log in memory only (true or false)", flag)
 
     def kafka_config(self) -> dict[str, Any]:
         """What every Kafka client of the console starts from, silent. Holds the password: never log it."""
         return {"log_level": 0} | client_config(self.brokers, self.kafka, self.kafka_password)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether keys of pseudonyms are named."""
+        return bool(self.keys or self.pseudonym_key)
 
     @property
     def address(self) -> str:
@@ -93,8 +101,9 @@ def read_dev_file(path: Path) -> dict[str, str]:
     if not isinstance(body, dict):
         raise SettingsError([f"{path}: not a JSON object; remove it, or start `streamgauge dev` again"])
     found = {str(key): str(value) for key, value in cast("dict[Any, Any]", body).items()}
-    with suppress(OSError):  # readable to the owner only
-        found["pseudonym_key"] = (path.parent / KEY_FILE).read_text().strip()
+    ring = path.parent / RING_FILE
+    if os.access(ring, os.R_OK):  # its owner only
+        found["keys"] = str(ring)
     return found
 
 
@@ -106,6 +115,8 @@ def dev_layer(dev: Mapping[str, str], given: frozenset[str]) -> dict[str, str]:
     layer: dict[str, str] = {}
     if "brokers" not in given:
         layer |= {key: dev[key] for key in OF_BROKERS if key in dev}
+    if given.intersection(OF_KEYS):  # there is one source of keys
+        layer.pop("keys", None)
     if "store" not in given:
         layer |= {key: dev[key] for key in ("store", "database") if key in dev}
     return layer

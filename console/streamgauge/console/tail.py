@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streamgauge.console.dead_letters import Origin, fields_text, instant_text
+from streamgauge.processors.pseudonyms import DistinctHasher
 from streamgauge.processors.replayed import Headers, replay_of
 from streamgauge.processors.samples import UNIQUE, event_sample, metric_sample
-from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.scrub import Scrubber
 from streamgauge.processors.series import canonical_context
 from streamgauge.schemas.again import Again
 from streamgauge.schemas.contracts import Contract
@@ -142,10 +143,10 @@ class Glass:
         )  # fmt: skip
 
     def _rows(self, batch: EventBatch, contract: Contract, tenant: str) -> tuple[SampleRow, ...]:
-        def pseudonym(field: str, value: str) -> str:
+        def pseudonym(field: str, value: str, at_ms: int) -> str:
             if self.hasher is None:
                 return UNIQUE
-            (found,) = self.hasher.hashes(f"{contract.name}.{field}", tenant, [value])
+            (found,) = self.hasher.hashes(f"{contract.name}.{field}", tenant, [value], at_ms)
             return f"~{int(found):016x}"[: PSEUDONYM_DIGITS + 1] if found else ""
 
         rows = range(min(self.rows, len(batch.times)))

@@ -6,14 +6,14 @@ Pure: the clock's reading, contracts and keys are given. decode → admit → sc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from streamgauge.processors.admission import BAD_VALUE, MISSING_FIELD, Admitted, admit
 from streamgauge.processors.consents import denied
 from streamgauge.processors.event_table import EventTable, TableRollup, event_metrics
-from streamgauge.processors.keys import KeyTable, RecentKeys
+from streamgauge.processors.keys import Halves, KeyTable, RecentKeys
 from streamgauge.processors.metric_table import MetricTable
 from streamgauge.processors.refusals import Arrival, dead_letter
 from streamgauge.processors.replayed import REPEAT, as_told, some_buckets, some_numbers
@@ -149,7 +149,7 @@ class Accumulator:
         merge_counts(self.scrubbed, admitted.scrubbed)
         times = batch.times
         if admitted.keys is not None:
-            keep = self._new_keys(batch, contract, admitted.keys, keep, now_ms)
+            keep = self._new_keys(batch, contract, (admitted.keys, *admitted.earlier_keys), keep, now_ms)
         if keep is not None:
             if not keep.any():
                 return
@@ -173,11 +173,16 @@ class Accumulator:
         return keep
 
     def _new_keys(
-        self, batch: EventBatch, contract: Contract, keys: tuple[Array, Array], keep: Array | None, now_ms: int
+        self, batch: EventBatch, contract: Contract, keys: Sequence[Halves], keep: Array | None, now_ms: int
     ) -> Array | None:
-        """The rows to keep: those whose key has come before are left out, without a letter, for they are no mistake."""
+        """The rows to keep: those whose key has come before are left out, without a letter, for they are no mistake.
+
+        A row's key may have come while we hashed keys in another way: it is new if it is new in every way.
+        """
         rows = np.arange(len(batch.times)) if keep is None else np.flatnonzero(keep)
-        new = self.keys.add(keys[0][rows], keys[1][rows], now_ms // 1000)
+        new = np.ones(len(rows), bool)
+        for low, high in keys:
+            new &= self.keys.add(low[rows], high[rows], now_ms // 1000)
         if new.all():
             return keep
         again = np.zeros(len(batch.times), bool)

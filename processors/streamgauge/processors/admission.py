@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.keys import Halves
+from streamgauge.processors.pseudonyms import DistinctHasher
+from streamgauge.processors.scrub import Scrubber
 from streamgauge.schemas.columns import Array, Numbers, Strings
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.decoding import EventBatch
@@ -21,7 +23,7 @@ class Admitted:
     """The clean columns of a batch: dictionaries hold clean values (hashes for unique fields), one index per row.
 
     `bad` marks rows with a value outside a closed set, or is None. `keys` are both halves of each row's idempotency key, if
-    the contract declares one; the first half is 0 where a row has none.
+    the contract declares one; the first half is 0 where a row has none. `earlier_keys` are the same under earlier keys of ours.
     """
 
     dimensions: dict[str, tuple[list[str], Array]]
@@ -29,7 +31,8 @@ class Admitted:
     uniques: dict[str, tuple[Array, Array]]
     bad: Array | None = None
     scrubbed: Counter[str] = field(default_factory=Counter[str])
-    keys: tuple[Array, Array] | None = None
+    keys: Halves | None = None
+    earlier_keys: tuple[Halves, ...] = ()
 
 
 def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: DistinctHasher, tenant: str) -> Admitted:
@@ -37,7 +40,9 @@ def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: Dis
     has another type than declared."""
     n = len(batch.times)
     admitted = Admitted({}, {}, {})
-    bad = keys = None
+    bad: Array | None = None
+    keys: Halves | None = None
+    earlier: tuple[Halves, ...] = ()
     for name, declared in contract.fields.items():
         column = batch.fields.get(name)
         if column is None:
@@ -60,15 +65,18 @@ def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: Dis
                 admitted.dimensions[name] = (cleaned, column.index)
         elif declared.kind == "unique":
             column = _strings(column, name)
-            hashes = hasher.hashes(f"{contract.name}.{name}", tenant, column.dictionary)
-            if len(hashes) > 1 or hashes[0]:
-                admitted.scrubbed["pseudonym"] += int(np.count_nonzero(hashes[column.index]))
-            admitted.uniques[name] = (hashes, column.index)
+            hashed = hasher.column(f"{contract.name}.{name}", tenant, column, batch.times)
+            if len(hashed.hashes) > 1 or hashed.hashes[0]:
+                admitted.scrubbed["pseudonym"] += int(np.count_nonzero(hashed.hashes[hashed.index]))
+            admitted.scrubbed.update(hashed.lost)
+            admitted.uniques[name] = (hashed.hashes, hashed.index)
         elif declared.kind == "idempotency_key":
             column = _strings(column, name)
-            low, high = hasher.keys.hashes(contract.name, tenant, column.dictionary)
-            # of several the first: by that one senders choose the stream
-            keys = keys or (low[column.index], high[column.index])
+            if keys is None:  # of several the first: by that one senders choose the stream
+                low, high = hasher.keys.hashes(contract.name, tenant, column.dictionary)
+                keys = low[column.index], high[column.index]
+                others = hasher.keys.earlier(contract.name, tenant, column.dictionary)
+                earlier = tuple((one[column.index], other[column.index]) for one, other in others)
         elif declared.kind == "measure":
             if not isinstance(column, Numbers):
                 raise Refused(WRONG_TYPE, name)
@@ -77,7 +85,7 @@ def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: Dis
             admitted.scrubbed["dropped"] += n
     for name in batch.fields.keys() - contract.fields.keys():
         admitted.scrubbed["unknown_field"] += len(batch.times) if name else 0
-    return Admitted(admitted.dimensions, admitted.measures, admitted.uniques, bad, admitted.scrubbed, keys)
+    return Admitted(admitted.dimensions, admitted.measures, admitted.uniques, bad, admitted.scrubbed, keys, earlier)
 
 
 def _strings(column: Strings | Numbers, name: str) -> Strings:

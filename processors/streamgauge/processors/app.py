@@ -13,10 +13,11 @@ from faust.types import TP
 from streamgauge.processors.accumulator import Place, Tools
 from streamgauge.processors.broker import Broker
 from streamgauge.processors.faust_app import raw_app
+from streamgauge.processors.key_sources import KeyWatch, key_source
 from streamgauge.processors.lives import Lives
 from streamgauge.processors.outputs import OutputPolicy
 from streamgauge.processors.partition import Partition, Surroundings
-from streamgauge.processors.scrub import DistinctHasher, Scrubber, pseudonym_key
+from streamgauge.processors.scrub import Scrubber
 from streamgauge.processors.settings import ProcessorSettings
 from streamgauge.processors.transactions import CommitTarget, Committer, PlainCommitter, TransactionalCommitter
 from streamgauge.schemas.contract_topic import ContractFeed
@@ -33,7 +34,8 @@ class Worker:
     """One worker process: a Faust app, and the partitions it owns. Use `run`."""
 
     def __init__(self, settings: ProcessorSettings) -> None:
-        key = pseudonym_key(settings.pseudonym_key)
+        self._keys = KeyWatch(key_source(settings.keys, settings.pseudonym_key), _now_ms)
+        self._hasher = self._keys.hasher(settings.region, settings.phone_region)
         self.settings = settings
         self.partitions: dict[TP, Partition] = {}
         self.failure: BaseException | None = None
@@ -49,12 +51,10 @@ class Worker:
         self._feed = ContractFeed(settings.librdkafka(), settings.region, load_contracts(settings.contracts))
         self._around = Surroundings(
             broker=self._broker,
-            tools=Tools(
-                Scrubber(), DistinctHasher(key, settings.region), settings.time_policy(), settings.max_message_bytes
-            ),
+            tools=Tools(Scrubber(), self._hasher, settings.time_policy(), settings.max_message_bytes),
             contracts=self._feed.current,
             seek=self._seek,
-            now_ms=lambda: time.time_ns() // 1_000_000,
+            now_ms=_now_ms,
             steady_ms=lambda: time.monotonic_ns() // 1_000_000,
             commit_policy=settings.commit_policy(),
             # on one machine each insert costs more than what is in it: one partition makes the fattest blocks
@@ -153,6 +153,7 @@ class Worker:
         """Work until `stop` is called. Raises what made it stop by itself: PositionLost, or a fault of the stream library."""
         self._feed.start()
         self._spawn(Lives(self._broker, self._topics).run(self._stop))
+        self._spawn(self._keys.run(self._hasher, self._stop, self.settings.keys_interval / 1000))
         try:
             await self.app.start()
             while not self._stop.is_set():
@@ -177,6 +178,10 @@ class Worker:
         await _within(2, [partition.close() for partition in partitions])
         self._feed.close()
         await _within(5, [self.app.stop()])
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 async def _within(seconds: float, work: Sequence[Awaitable[Any]]) -> None:

@@ -204,18 +204,33 @@ class RecentKeys:
         self._under_way, self._added = [], []
 
 
+Halves = tuple[Array, Array]
+"""Both halves of 128-bit hashes."""
+
+
 class KeyHasher:
     """Keyed 128-bit hashes of idempotency keys, under subkeys used for nothing else. Equal keys of two events or of two
-    tenants are two keys. Nothing is remembered: a key that came once hardly comes again."""
+    tenants are two keys. Nothing is remembered: a key that came once hardly comes again.
 
-    def __init__(self, key: bytes, region: str) -> None:
+    The key is of no epoch: whatever is rotated, a repeat has the hash of its first. `earlier` keys are looked up as well.
+    """
+
+    def __init__(self, key: bytes, region: str, earlier: Sequence[bytes] = ()) -> None:
         self._key = key
         self._region = region
+        self._earlier = tuple(earlier)
 
-    def hashes(self, event: str, tenant: str, values: Sequence[str | None]) -> tuple[Array, Array]:
+    def hashes(self, event: str, tenant: str, values: Sequence[str | None]) -> Halves:
         """Two halves for each value; the first is 0 for a missing or blank one, and for no other."""
+        return self._under(self._key, event, tenant, values)
+
+    def earlier(self, event: str, tenant: str, values: Sequence[str | None]) -> tuple[Halves, ...]:
+        """The same under keys by which repeats were recognised before."""
+        return tuple(self._under(key, event, tenant, values) for key in self._earlier)
+
+    def _under(self, key: bytes, event: str, tenant: str, values: Sequence[str | None]) -> Halves:
         purpose = "\0".join(("sg idempotency", self._region, tenant, event)).encode("utf-8", "surrogatepass")
-        base = blake2b(key=blake2b(purpose, key=self._key, digest_size=32).digest(), digest_size=16)
+        base = blake2b(key=blake2b(purpose, key=key, digest_size=32).digest(), digest_size=16)
         digests: list[bytes] = []
         for value in values:
             one = base.copy()

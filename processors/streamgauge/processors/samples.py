@@ -20,8 +20,8 @@ from streamgauge.schemas.ledger import SampleRow
 
 ROWS, FIELDS, CHARS = 3, 16, 64
 UNIQUE = "[unique]"
-Pseudonym = Callable[[str, str], str]
-"""Takes the name of a unique field and a value; gives what may be shown for it."""
+Pseudonym = Callable[[str, str, int], str]
+"""Takes the name of a unique field, a value and its event's time; gives what may be shown for it."""
 Value = str | float | None
 
 
@@ -45,14 +45,23 @@ def event_sample(
         SampleRow(
             row if numbers is None else int(numbers[row]),
             int(batch.times[row]),
-            {name: _value(name, declared, column, row, scrubber, pseudonym) for name, declared, column in shown},
+            {
+                name: _value(name, declared, column, row, int(batch.times[row]), scrubber, pseudonym)
+                for name, declared, column in shown
+            },
         )
         for row in map(int, granted_rows(batch, contract, np.fromiter(rows, np.int64)))
     )
 
 
 def _value(
-    name: str, declared: Field, column: Strings | Numbers, row: int, scrubber: Scrubber, pseudonym: Pseudonym | None
+    name: str,
+    declared: Field,
+    column: Strings | Numbers,
+    row: int,
+    at_ms: int,
+    scrubber: Scrubber,
+    pseudonym: Pseudonym | None,
 ) -> Value:
     if isinstance(column, Numbers):
         absent = column.missing is not None and row in column.missing
@@ -61,7 +70,7 @@ def _value(
     if text is None:
         return None
     if declared.kind == "unique":
-        return pseudonym(name, text) if pseudonym else UNIQUE
+        return pseudonym(name, text, at_ms) if pseudonym else UNIQUE
     if declared.values:
         return text[:CHARS] if text in declared.values else f"[not in the set, {len(text)} characters]"
     return scrubber.value(text)[0][:CHARS]

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 
 import numpy as np
 
 from streamgauge.processors.detectors import DETECTORS, Detector, scrub_text
-from streamgauge.processors.keys import KeyHasher
 from streamgauge.schemas.columns import Array
-from streamgauge.schemas.errors import SettingsError
-from streamgauge.schemas.settings import Secret
 
 Scrubbed = tuple[str, tuple[str, ...]]
-MIN_KEY_BYTES = 16
 MAX_KEPT = 256
 FAILED = "failed"
 
@@ -75,73 +70,6 @@ class Scrubber:
         self._rules.clear()
         self._clean.clear()
         self._clean.update({None: "", "": ""})
-
-
-class DistinctHasher:
-    """Keyed 64-bit hashes of values that are counted distinct. The values themselves go no further.
-
-    Every field of every event and tenant has a subkey of its own (keyed BLAKE2b of region, tenant and field), so equal
-    values of two fields or tenants cannot be linked. Blanks around a value do not count. `keys` hashes idempotency keys.
-    """
-
-    def __init__(self, key: bytes, region: str, capacity: int = 1_000_000) -> None:
-        self.keys = KeyHasher(key, region)
-        self._key = key
-        self._region = region
-        self._capacity = capacity
-        self._seen: dict[tuple[str, str], dict[str | None, int]] = {}
-        self._size = 0
-
-    def hashes(self, field: str, tenant: str, values: Sequence[str | None]) -> Array:
-        """One hash per value; a missing or blank one has the hash 0, which no other value gets."""
-        try:
-            known = self._seen[field, tenant]
-            return np.fromiter(map(known.__getitem__, values), np.uint64, len(values))
-        except KeyError:
-            known = self._learn(field, tenant, values)
-            return np.fromiter(map(known.__getitem__, values), np.uint64, len(values))
-
-    def fingerprint(self, message: bytes | None) -> str:
-        """The keyed hash of a raw message (128 bits, hexadecimal): whoever lacks the key cannot try contents on it."""
-        key = subkey(self._key, "sg raw message", self._region)
-        return blake2b(message or b"", key=key, digest_size=16).hexdigest()
-
-    def _learn(self, field: str, tenant: str, values: Sequence[str | None]) -> dict[str | None, int]:
-        if self._size >= self._capacity:
-            self._seen.clear()
-            self._size = 0
-        known = self._seen.setdefault((field, tenant), {None: 0})
-        before = len(known)
-        key = subkey(self._key, "sg distinct", self._region, tenant, field)
-        for value in values:
-            if value not in known:
-                text = (value or "").strip().encode()
-                digest = blake2b(text, key=key, digest_size=8).digest()
-                known[value] = (int.from_bytes(digest, "little") or 1) if text else 0
-        # one more, so that tenants without values are bounded too
-        self._size += len(known) - before + 1
-        return known
-
-
-def subkey(key: bytes, *purpose: str) -> bytes:
-    """A key for one purpose, from the root key. What is hashed under two of them cannot be linked."""
-    return blake2b("\0".join(purpose).encode(), key=key, digest_size=32).digest()
-
-
-def pseudonym_key(secret: Secret) -> bytes:
-    """The region's root key from its setting (hexadecimal). Raises SettingsError: without a key nothing may start."""
-    try:
-        key = bytes.fromhex(secret.reveal())
-    except ValueError:
-        key = b""
-    if not MIN_KEY_BYTES <= len(key) <= 64:
-        raise SettingsError(
-            [
-                "STREAMGAUGE_PSEUDONYM_KEY: needs 16 to 64 random bytes as hexadecimal, kept secret and the same for every "
-                'worker of the region; make one with: python -c "import secrets; print(secrets.token_hex(32))"'
-            ]
-        )
-    return key
 
 
 def merge_counts(into: Counter[str], more: Mapping[str, int]) -> None:

@@ -13,6 +13,7 @@ from streamgauge.schemas.kafka_config import client_config
 from streamgauge.schemas.settings import (
     FOR_EVER,
     Secret,
+    country,
     duration_ms,
     flag,
     life,
@@ -24,7 +25,16 @@ from streamgauge.schemas.settings import (
 )
 
 DAY_MS = 86_400_000
+KEYS_WITHIN_MS = 1_800_000
 NO_SECRET = Secret("")
+
+
+def keys_interval_ms(value: str) -> int:
+    """An interval within which a new key is known long before its day begins."""
+    found = duration_ms(value)
+    if not 1_000 <= found <= KEYS_WITHIN_MS:
+        raise ValueError("say 1s to 30m: a new key is announced an hour before its day")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +44,12 @@ class ProcessorSettings:
     brokers: tuple[str, ...] = setting(("127.0.0.1:9092",), "Kafka brokers, host:port, comma-separated", names)
     region: str = setting("local", "name of this deployment, part of every topic's name")
     contracts: tuple[Path, ...] = setting((), "contract files or directories", paths)
-    pseudonym_key: Secret = setting(NO_SECRET, "root key of pseudonyms: 16 to 64 random bytes, hexadecimal", Secret)
+    keys: str = setting("", "key ring of pseudonyms: a file, or provider:package.module:factory")
+    keys_interval: int = setting(60_000, "how often the key ring is read again; at most 30m", keys_interval_ms)
+    pseudonym_key: Secret = setting(
+        NO_SECRET, "instead of a key ring, one key for ever: 16 to 64 random bytes, hexadecimal", Secret
+    )
+    phone_region: str = setting("", "country (`DE`) of phone numbers without + in fields that are counted", country)
     embedded: bool = setting(False, "in-process broker: no transactions, at least once", flag)
     incarnation: str = setting("", "life of the topics, where the broker gives them no id", life)
     go_on_after_loss: bool = setting(

@@ -22,7 +22,8 @@ import numpy as np
 from streamgauge.processors.accumulator import Accumulator, Place, Tools
 from streamgauge.processors.event_table import TableRollup
 from streamgauge.processors.policy import TimePolicy
-from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.pseudonyms import DistinctHasher
+from streamgauge.processors.scrub import Scrubber
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.schemas.contracts import Contract, parse_contract
 from streamgauge.schemas.events import Event, contract_of

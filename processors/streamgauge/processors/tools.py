@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from streamgauge.processors.policy import TimePolicy
-from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.pseudonyms import DistinctHasher
+from streamgauge.processors.scrub import Scrubber
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,14 @@ def life(value: str) -> str:
     return word
 
 
+def country(value: str) -> str:
+    """Two letters for a country, in capitals; none is fine."""
+    code = value.strip().upper()
+    if code and not re.fullmatch("[A-Z]{2}", code):
+        raise ValueError("say the two letters of a country, such as DE")
+    return code
+
+
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 FOR_EVER = -1
 

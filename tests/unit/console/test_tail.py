@@ -10,7 +10,8 @@ import pytest
 
 from streamgauge.console.dead_letters import Origin
 from streamgauge.console.tail import Filter, Glass, Passing, Seen
-from streamgauge.processors.scrub import DistinctHasher, Scrubber
+from streamgauge.processors.pseudonyms import DistinctHasher
+from streamgauge.processors.scrub import Scrubber
 from streamgauge.schemas.again import AGAIN_HEADER, Again
 from streamgauge.schemas.batches import MetricHead
 from tests.support.canaries import PERSONAL, SECRET, anywhere, everything
@@ -52,7 +53,7 @@ def test_with_the_key_a_person_is_a_few_digits_of_the_workers_own_pseudonym() ->
     glass = Glass(Scrubber(), DistinctHasher(KEY, "local"))
     one = seen(events([ROW, {"customer": "c-2"}, {"customer": " c-1 "}], context={"tenant": "t1"}), glass)
     shown = [row.fields["customer"] for row in one.sample]
-    (wanted,) = DistinctHasher(KEY, "local").hashes("order.customer", "t1", ["c-1"])
+    (wanted,) = DistinctHasher(KEY, "local").hashes("order.customer", "t1", ["c-1"], NOW)
     assert shown[0] == shown[2] == f"~{int(wanted):016x}"[:9]
     assert shown[1] != shown[0]
 

@@ -8,8 +8,8 @@ from hashlib import blake2b
 import orjson
 import pytest
 
+from streamgauge.processors.pseudonyms import DistinctHasher
 from streamgauge.processors.samples import CHARS, ROWS
-from streamgauge.processors.scrub import DistinctHasher
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.ledger import DeadLetter
