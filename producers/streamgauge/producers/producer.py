@@ -24,6 +24,7 @@ from streamgauge.producers.event_rows import EventRows, EventValueError
 from streamgauge.producers.open_families import OpenFamilies
 from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.settings import MAX_INSTANCE, ProducerSettings, producer_settings
+from streamgauge.producers.shipping import Shipping, open_spool
 from streamgauge.producers.transport import KafkaTransport, Transport, kafka_config
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.errors import DeclarationError
@@ -90,7 +91,9 @@ class Producer:
         settings, now = self.settings, self._clock.monotonic()
         self.instance = instance
         self._accounts = Accounts()
-        self._delivery = Delivery(settings, instance, self._transport, self._accounts, self._clock, chance)
+        spool = open_spool(settings, instance, self._accounts, self._clock)
+        self._shipping = Shipping(self._transport, self._accounts, self._clock, spool, settings.outbox_bytes, chance)
+        self._delivery = Delivery(settings, instance, self._shipping, self._accounts, self._clock)
         self.epoch = self._delivery.epoch
         self._aggregate.restart(self._accounts)
         self.open_families.restart(self._accounts)
@@ -173,8 +176,8 @@ class Producer:
             if native.acquire(self._working, remaining):
                 try:
                     self._work(everything)
-                    everything, left, spooled = False, _total(self._waiting()), _total(self._delivery.spooled())
-                    done, in_flight = self._delivery.empty() and not self._held, self._delivery.in_flight()
+                    everything, left, spooled = False, _total(self._waiting()), _total(self._shipping.spooled())
+                    done, in_flight = self._delivery.empty() and not self._held, self._shipping.outbox.in_flight()
                 finally:
                     self._working.release()
                 if done:
@@ -204,7 +207,7 @@ class Producer:
         self._closed = True
         self._aggregate.closed = "closed"
         self._buffer.close()
-        self._delivery.ending()
+        self._shipping.ending()
         self._wake.put(None)
         self.flush(max(0.0, deadline - time.monotonic()))
         if self._flusher is not None and not self._flusher.is_current():
@@ -217,7 +220,7 @@ class Producer:
             finally:
                 self._working.release()
         else:
-            spooled = self._delivery.spooled()
+            spooled = self._shipping.spooled()
         left = _total(self._waiting())
         report = self._report(before, left, _total(spooled))
         if report.dropped:
@@ -229,7 +232,7 @@ class Producer:
     def stats(self) -> Stats:
         """Where every point is, as of now."""
         with self._working:
-            self._delivery.settle()
+            self._shipping.settle()
             waiting = self._waiting()
             emitted, acknowledged, dropped = self._accounts.books()
             # points on their way to a batch are on the books when they leave their series or the buffer
@@ -242,11 +245,11 @@ class Producer:
                 waiting=waiting,
                 dropped=dropped,
                 overflowed={name: points for name, points in overflowed.items() if points},
-                batches_sent=self._delivery.sent,
-                batches_acknowledged=self._delivery.acknowledged,
-                batches_waiting=self._delivery.batches(),
-                bytes_waiting=self._delivery.bytes(),
-                spooled=self._delivery.spooled(),
+                batches_sent=self._shipping.sent,
+                batches_acknowledged=self._shipping.acknowledged,
+                batches_waiting=len(self._shipping.outbox),
+                bytes_waiting=self._shipping.outbox.bytes,
+                spooled=self._shipping.spooled(),
             )
 
     def _not_taken(self) -> Counter[str]:
@@ -269,7 +272,7 @@ class Producer:
 
     def _work(self, everything: bool = False) -> float:
         now = self._clock.monotonic()
-        self._delivery.settle()
+        self._shipping.settle()
         window_ends = now + self._aggregate.tick()
         if everything or now >= self._metrics_due:
             self._metrics_due = now + self.settings.flush_interval / 1_000
@@ -280,7 +283,7 @@ class Producer:
             self._events_due, self._full = None, False
             self._held = self._delivery.events(self._buffer)
         self._delivery.work()
-        dues = (self._metrics_due, window_ends, self._events_due, self._delivery.next_due())
+        dues = (self._metrics_due, window_ends, self._events_due, self._shipping.next_due())
         return max(0.0, min(due for due in dues if due is not None) - now)
 
     def _take(self) -> list[Taken]:
@@ -301,7 +304,7 @@ class Producer:
         while not self._closed:
             try:
                 pause = self.step()
-                if self._delivery.in_flight():
+                if self._shipping.outbox.in_flight():
                     # nothing is due that a report would not bring about: a full window has no due time of its own
                     self._transport.poll(min(pause or POLL_S, POLL_S))
                 else:
@@ -319,7 +322,7 @@ class Producer:
     def after_fork(self) -> None:
         """Start anew in a forked child: nothing recorded, another instance and epoch, no connection, no thread."""
         self._transport.after_fork()
-        self._delivery.after_fork()
+        self._shipping.after_fork()
         self._begin(new_instance(self.settings.instance))
         if self._closed:
             self._buffer.close()
