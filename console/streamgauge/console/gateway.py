@@ -21,10 +21,10 @@ from streamgauge.console.gateway_times import TimeBounds
 from streamgauge.console.gateway_watch import Watch
 from streamgauge.console.otlp_intake import OtlpIntake
 from streamgauge.console.statsd_intake import StatsdIntake
-from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.batching import Batch
 from streamgauge.producers.clock import Clock, SystemClock
 from streamgauge.producers.cumulative import Cumulative
+from streamgauge.producers.gains import Taken
 from streamgauge.producers.own_metrics import OwnMetrics
 from streamgauge.producers.transport import Transport
 from streamgauge.schemas.windows import TIERS

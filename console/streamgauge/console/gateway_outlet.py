@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from streamgauge.console.gateway_senders import Sender
 from streamgauge.console.gateway_watch import Watch, Watches
 from streamgauge.producers.accounts import Accounts
-from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.batching import Batch, Batcher, Limits
 from streamgauge.producers.clock import Clock
 from streamgauge.producers.event_rows import EventRows, Row
+from streamgauge.producers.gains import Taken, gains_of
 from streamgauge.producers.settings import ProducerSettings
 from streamgauge.producers.shipping import Shipping, open_spool
 from streamgauge.producers.transport import Transport
@@ -53,7 +53,7 @@ class Outlet:
         """Send rows of metrics."""
         for one in taken:
             self.accounts.emitted(one.head.name, one.delta.count)
-        for batch in sender.metrics.metrics(self._metrics_topic, taken):
+        for batch in sender.metrics.metrics(self._metrics_topic, gains_of(taken)):
             self._shipping.outbox.add(batch)
 
     def events(self, sender: Sender, kind: EventRows, rows: Sequence[Row]) -> list[Batch]:

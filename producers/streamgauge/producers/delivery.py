@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from streamgauge.producers.accounts import Accounts
-from streamgauge.producers.aggregate import Taken, points_by_name
-from streamgauge.producers.backlog import Backlog, slices
+from streamgauge.producers.backlog import Backlog
 from streamgauge.producers.batching import Batch, Batcher, Limits
 from streamgauge.producers.clock import Clock
 from streamgauge.producers.event_buffer import EventBuffer
 from streamgauge.producers.event_rows import EventRows, Row
+from streamgauge.producers.gains import Gains, gains_of, points_by_name, rows_of, slices
 from streamgauge.producers.own_metrics import OwnMetrics
 from streamgauge.producers.settings import ProducerSettings
 from streamgauge.producers.shipping import Shipping
@@ -49,42 +49,42 @@ class Delivery:
 
     # what is taken
 
-    def metrics(self, taken: Sequence[Taken]) -> None:
+    def metrics(self, gains: Sequence[Gains]) -> None:
         """Take what series gained, and what there is to tell of the producer itself."""
         own = self._told()
-        taken = [*taken, *own] if own else taken
+        gains = [*gains, *own] if own else gains
         if len(self._backlog):
-            self._wait(taken)
+            self._wait(gains)
         else:
-            for part in slices(taken, self._rows):
+            for part in slices(gains, self._rows):
                 if self._metrics_fit():
                     self._number(part)
                 else:
                     self._wait(part)
         self._catch_up()
 
-    def _told(self) -> Sequence[Taken]:
+    def _told(self) -> Sequence[Gains]:
         now = window_start(self._clock.wall_ns() // 1_000_000, TIERS[0].width_ms)
-        own = self._own.taken(self._accounts.take_untold(), now)
+        own = gains_of(self._own.taken(self._accounts.take_untold(), now))
         for one in own:
-            self._accounts.emitted(one.head.name, one.delta.count)
+            self._accounts.emitted(one.head.name, one.points())
         return own
 
     def _metrics_fit(self) -> bool:
         share = self._settings.outbox_bytes // METRICS_SHARE
         return self._shipping.outbox.bytes_of(self._metrics_topic) < share and self._shipping.outbox.room() > 0
 
-    def _wait(self, taken: Sequence[Taken]) -> None:
-        for reason, points in self._backlog.add(taken).items():
+    def _wait(self, gains: Sequence[Gains]) -> None:
+        for reason, points in self._backlog.add(rows_of(gains)).items():
             self._shipping.give_up(points, reason)
 
-    def _number(self, taken: Sequence[Taken]) -> None:
-        for batch in self._batcher.metrics(self._metrics_topic, taken):
+    def _number(self, gains: Sequence[Gains]) -> None:
+        for batch in self._batcher.metrics(self._metrics_topic, gains):
             self._shipping.outbox.add(batch)
 
     def _catch_up(self) -> None:
         while len(self._backlog) and self._metrics_fit():
-            self._number(self._backlog.take(self._rows))
+            self._number(gains_of(self._backlog.take(self._rows)))
 
     def events(self, buffer: EventBuffer) -> bool:
         """Take events that wait now as far as there is room; True when some have to go on waiting."""
@@ -131,15 +131,15 @@ class Delivery:
 
     # the end
 
-    def end(self, taken: Sequence[Taken], buffer: EventBuffer) -> Counter[str]:
+    def end(self, gains: Sequence[Gains], buffer: EventBuffer) -> Counter[str]:
         """Leave what is not acknowledged on disk, for a later process, or give it up where there is no disk.
 
         Returns the points that are on disk only; nothing must be asked of it afterwards but where everything is.
         """
-        self._wait(taken)
+        self._wait(gains)
         self._shipping.leave_everything()
         while len(self._backlog):
-            self._end_metrics(self._backlog.take(self._rows))
+            self._end_metrics(gains_of(self._backlog.take(self._rows)))
         for kind, rows in buffer.take().items():
             if self._shipping.has_disk:
                 self._events(kind, rows, self._shipping.leave)
@@ -152,9 +152,9 @@ class Delivery:
         self._shipping.close()
         return self._shipping.spooled()
 
-    def _end_metrics(self, taken: Sequence[Taken]) -> None:
+    def _end_metrics(self, gains: Sequence[Gains]) -> None:
         if not self._shipping.has_disk:
-            self._shipping.give_up(points_by_name(taken), "closed")
+            self._shipping.give_up(points_by_name(gains), "closed")
             return
-        for batch in self._batcher.metrics(self._metrics_topic, taken):
+        for batch in self._batcher.metrics(self._metrics_topic, gains):
             self._shipping.leave(batch)

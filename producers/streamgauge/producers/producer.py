@@ -16,11 +16,12 @@ from typing import TypeVar
 
 from streamgauge.producers import lifecycle, native
 from streamgauge.producers.accounts import Accounts, FlushReport, Stats
-from streamgauge.producers.aggregate import Aggregate, Family, MakeSeries, Series, Taken
+from streamgauge.producers.aggregate import Aggregate, Family, MakeSeries, Series
 from streamgauge.producers.clock import Clock, SystemClock
 from streamgauge.producers.delivery import Delivery
 from streamgauge.producers.event_buffer import EventBuffer
 from streamgauge.producers.event_rows import EventRows, EventValueError
+from streamgauge.producers.gains import Gains
 from streamgauge.producers.open_families import OpenFamilies
 from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.settings import MAX_INSTANCE, ProducerSettings, producer_settings
@@ -170,7 +171,7 @@ class Producer:
         """Send everything and wait for the acknowledgements, at most `timeout` seconds (default: the exit timeout)."""
         deadline = time.monotonic() + (self.settings.exit_timeout / 1_000 if timeout is None else timeout)
         before = self._accounts.acknowledged_and_reasons(NAMES)
-        everything, left, spooled = True, _total(self._not_taken()), 0
+        everything, left, spooled = True, -1, 0
         while True:
             remaining = max(0.0, deadline - time.monotonic())
             if native.acquire(self._working, remaining):
@@ -188,7 +189,8 @@ class Producer:
                     time.sleep(min(remaining, POLL_S / 10))
             if not remaining:
                 break
-        return self._report(before, left, spooled)
+        # counting what is in every series costs as much as sending it
+        return self._report(before, left if left >= 0 else _total(self._not_taken()), spooled)
 
     def _report(self, before: tuple[int, Counter[str]], left: int, spooled: int) -> FlushReport:
         acknowledged, reasons = self._accounts.acknowledged_and_reasons(NAMES)
@@ -286,7 +288,7 @@ class Producer:
         dues = (self._metrics_due, window_ends, self._events_due, self._shipping.next_due())
         return max(0.0, min(due for due in dues if due is not None) - now)
 
-    def _take(self) -> list[Taken]:
+    def _take(self) -> list[Gains]:
         return self._aggregate.take() + self.open_families.take()
 
     def _on_record(self) -> None:

@@ -7,15 +7,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from math import log2
 
-from streamgauge.schemas.histogram import KEY_OFFSET, MAX_INDEX, PER_DOUBLING
+from streamgauge.schemas.histogram import KEY_OFFSET, MAX_INDEX, PER_DOUBLING, Buckets
 
 DOUBLINGS = -PER_DOUBLING
 ZERO = math.inf
 NEGATIVE = float(1 << 20)
 """Added for a negative amount; rough keys of magnitudes are below 40,000 either way."""
+
+
+OUTERMOST = frozenset(sign * (KEY_OFFSET + end) for sign in (-1, 1) for end in (-MAX_INDEX, MAX_INDEX))
+"""Buckets that unite several rough keys. Every other one has one rough key."""
 
 
 def rough_key(amount: float) -> float:
@@ -40,3 +46,22 @@ def wire_key(rough: float) -> int:
     index = -int(rough - NEGATIVE if negative else rough) - 1
     key = min(max(index, -MAX_INDEX), MAX_INDEX) + KEY_OFFSET
     return -key if negative else key
+
+
+def wire_buckets(
+    roughs: Sequence[Mapping[float, int]],
+) -> tuple[Iterable[int], Iterable[int], Iterable[int]]:
+    """How many buckets each histogram has, then the keys and the counts of all of them, as they travel."""
+    keys = list(map(wire_key, chain.from_iterable(roughs)))
+    if OUTERMOST.isdisjoint(keys):
+        return map(len, roughs), keys, chain.from_iterable([rough.values() for rough in roughs])
+    exact = [_united(rough) for rough in roughs]
+    return map(len, exact), chain.from_iterable(exact), chain.from_iterable([one.values() for one in exact])
+
+
+def _united(rough: Mapping[float, int]) -> Buckets:
+    united: Buckets = {}
+    for key, count in rough.items():
+        exact = wire_key(key)
+        united[exact] = united.get(exact, 0) + count
+    return united
