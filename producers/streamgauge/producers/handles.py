@@ -15,7 +15,7 @@ import math
 import sys
 from abc import abstractmethod
 from collections.abc import Sequence
-from math import log2
+from math import floor, log2
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -284,7 +284,7 @@ class HistogramHandle(Handle):
 
     def __init__(self, family: Family[Any], labels: tuple[str, ...]) -> None:
         super().__init__(family, labels)
-        self._buckets: dict[float, int] = {}
+        self._buckets: dict[int, int] = {}
         self._sum = self._last = 0.0
         self._min = INF
         self._max = LOWEST
@@ -294,9 +294,9 @@ class HistogramHandle(Handle):
         """Everything gained since the last take."""
         sums, spread = into.sums, into.spreading()
         lows, highs, lasts = spread.low, spread.high, spread.last
-        roughs: list[dict[float, int]] = []
+        roughs: list[dict[int, int]] = []
         for one in some:
-            fresh: dict[float, int] = {}
+            fresh: dict[int, int] = {}
             rough = one._buckets
             total = one._sum
             low = one._min
@@ -327,10 +327,10 @@ class HistogramHandle(Handle):
         """Count one observation of `amount`."""
         if amount.__class__ is float:
             try:
-                key = log2(amount) * DOUBLINGS // 1
+                key = floor(log2(amount) * DOUBLINGS)
                 # a bucket that is there already was made by an amount that was looked at; NaN finds none
                 self._buckets[key] += 1
-            except (KeyError, ValueError):
+            except (KeyError, ValueError, OverflowError):
                 self._record(amount)
             else:
                 self._sum += amount
@@ -379,9 +379,9 @@ class ObservedTime(Timer):
         self.duration = amount = perf_counter() - self._started
         handle = self.handle
         try:
-            key = log2(amount) * DOUBLINGS // 1
+            key = floor(log2(amount) * DOUBLINGS)
             handle._buckets[key] += 1
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError):
             handle._record(amount)
         else:
             handle._sum += amount
