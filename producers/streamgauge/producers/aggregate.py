@@ -195,8 +195,8 @@ class Family(Generic[S_co]):
         return [self._gains(window, some) for window, some in dirty.items()]
 
     def _gains(self, window: int, series: list[Series]) -> Gains:
-        # a forgotten series that is recorded to again has the labels of a new one
-        gains = Gains(self.head, window // 1_000_000, not self._forgotten)
+        # a forgotten series that is recorded to again has the labels of a new one, the overflow series those of any
+        gains = Gains(self.head, window // 1_000_000, self._overflow is None and not self._forgotten)
         gains.series += series
         for place in range(0, len(series), TOGETHER):
             some = series[place : place + TOGETHER]

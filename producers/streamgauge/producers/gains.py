@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from streamgauge.schemas.batches import Delta, MetricHead, Origin, encode_columns
@@ -140,16 +141,10 @@ def slices(gains: Iterable[Gains], rows: int) -> Iterator[list[Gains]]:
 def encode_gains(origin: Origin, gains: Sequence[Gains]) -> bytes:
     """One batch of metric points. Raises OverflowError when the windows lie too far apart."""
     heads: dict[MetricHead, int] = {}
-    metrics = [heads.setdefault(one.head, len(heads)) for one in gains]
     series: list[tuple[Any, ...]] = []
-    counts: list[int] = []
-    sums: list[float] = []
-    only_counters = all(one.spread is None for one in gains)
-    for metric, one in zip(metrics, gains, strict=True):
-        prefix: tuple[Any, ...] = (metric,)
+    for one in gains:
+        prefix: tuple[Any, ...] = (heads.setdefault(one.head, len(heads)),)
         series += [prefix + labelled.labels for labelled in one.series]
-        counts += one.counts
-        sums += one.sums
     if len(heads) == len(gains) and all(one.distinct for one in gains):
         index = _counting(len(series))
     else:
@@ -158,21 +153,24 @@ def encode_gains(origin: Origin, gains: Sequence[Gains]) -> bytes:
         series = list(places)
         index = pack(index_type(len(series)), order)
     windows = [(one.window_ms, len(one)) for one in gains]
-    return encode_columns(
-        origin, list(heads), series, index, windows, counts, sums, None if only_counters else _spread(gains)
-    )
+    counts, sums, spread = _united(gains)
+    return encode_columns(origin, list(heads), series, index, windows, counts, sums, spread)
 
 
-def _spread(gains: Sequence[Gains]) -> Spread:
-    if len(gains) == 1 and gains[0].spread is not None:
-        return gains[0].spread
-    both = Spread()
+def _united(gains: Sequence[Gains]) -> tuple[list[int], list[float], Spread | None]:
+    if len(gains) == 1:
+        return gains[0].counts, gains[0].sums, gains[0].spread
+    counts = list(chain.from_iterable([one.counts for one in gains]))
+    sums = list(chain.from_iterable([one.sums for one in gains]))
+    if all(one.spread is None for one in gains):
+        return counts, sums, None
+    spread = Spread()
     for one in gains:
         if one.spread is None:
-            both.blank(len(one), one.window_ms)
+            spread.blank(len(one), one.window_ms)
         else:
-            both.extend(one.spread)
-    return both
+            spread.extend(one.spread)
+    return counts, sums, spread
 
 
 @lru_cache(maxsize=4)

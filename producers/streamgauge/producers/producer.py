@@ -255,10 +255,16 @@ class Producer:
             )
 
     def _not_taken(self) -> Counter[str]:
-        return self._aggregate.points() + self.open_families.points() + self._buffer.points()
+        points = self._aggregate.points()
+        for more in (self.open_families.points(), self._buffer.points()):
+            if more:  # mostly not, and adding nothing costs as much as adding something
+                points.update(more)
+        return points
 
     def _waiting(self) -> Counter[str]:
-        return self._not_taken() + self._delivery.waiting()
+        points = self._delivery.waiting()
+        points.update(self._not_taken())
+        return points
 
     # what the flusher does
 
