@@ -195,15 +195,16 @@ class Family(Generic[S_co]):
         return [self._gains(window, some) for window, some in dirty.items()]
 
     def _gains(self, window: int, series: list[Series]) -> Gains:
+        overflow = self._overflow
         # a forgotten series that is recorded to again has the labels of a new one, the overflow series those of any
-        gains = Gains(self.head, window // 1_000_000, self._overflow is None and not self._forgotten)
+        gains = Gains(self.head, window // 1_000_000, overflow is None and not self._forgotten)
         gains.series += series
         for place in range(0, len(series), TOGETHER):
             some = series[place : place + TOGETHER]
             with self.lock:
                 some[0].take(some, gains)
-                if self._overflow in some:
-                    self._count_overflow(gains.counts[place + some.index(self._overflow)])
+                if overflow is not None and overflow in some:
+                    self._count_overflow(gains.counts[place + some.index(overflow)])
         return gains
 
     def _count_overflow(self, points: int) -> None:
