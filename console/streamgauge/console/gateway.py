@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Hashable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from streamgauge.console.gateway_account import Account
@@ -22,18 +21,16 @@ from streamgauge.console.gateway_times import TimeBounds
 from streamgauge.console.gateway_watch import Watch
 from streamgauge.console.otlp_intake import OtlpIntake
 from streamgauge.console.statsd_intake import StatsdIntake
-from streamgauge.producers.accounts import Accounts
-from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.batching import Batch
 from streamgauge.producers.clock import Clock, SystemClock
 from streamgauge.producers.cumulative import Cumulative
-from streamgauge.producers.delivery import open_spool
+from streamgauge.producers.gains import Taken
 from streamgauge.producers.own_metrics import OwnMetrics
 from streamgauge.producers.transport import Transport
 from streamgauge.schemas.windows import TIERS
 
 if TYPE_CHECKING:
-    from streamgauge.producers.spool import Spool
+    pass
 
 log = logging.getLogger("streamgauge.gateway")
 
@@ -61,8 +58,7 @@ class Gateway:
         now_ms, now = self.now_ms(), self._clock.monotonic()
         self.instance = instance or f"gw-{secrets.token_hex(12)}"
         self.account = Account()
-        spool = partial(self._open_spool, settings)
-        self.outlet = Outlet(transport, settings.region, self.instance, self._clock, settings.outbox_bytes, spool)
+        self.outlet = Outlet(transport, settings.producer(), self.instance, self._clock)
         context = {"service": settings.service, "environment": settings.environment, "region": settings.region}
         self.senders = Senders(context, self.instance, settings.gateway_senders, self.outlet.batcher)
         self.index = SeriesIndex(
@@ -92,9 +88,6 @@ class Gateway:
         self._metrics_due = now + settings.flush_interval / 1000
         self._events_due = now + EVENTS_S
         self._sweep_due = now + SWEEP_S
-
-    def _open_spool(self, settings: GatewaySettings, accounts: Accounts) -> Spool | None:
-        return open_spool(settings.producer(), self.instance, accounts, self._clock)
 
     def now_ms(self) -> int:
         """Wall time in ms."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from streamgauge.producers.aggregate import Taken
+from streamgauge.producers.gains import Taken
 from streamgauge.schemas.batches import Delta, MetricHead
 from streamgauge.schemas.histogram import Buckets, bucket_of
 from streamgauge.schemas.windows import TIERS

@@ -9,7 +9,7 @@ from typing import TypeVar
 from streamgauge.console.gateway_account import Account
 from streamgauge.console.gateway_senders import Senders
 from streamgauge.console.gateway_series import SeriesIndex
-from streamgauge.producers.aggregate import Taken
+from streamgauge.producers.gains import Taken
 
 K = TypeVar("K", bound=Hashable)
 SERVICE = "streamgauge"

@@ -14,7 +14,8 @@ from streamgauge.console.gateway_account import Refusal
 from streamgauge.console.gateway_cells import Series
 from streamgauge.console.gateway_names import RESERVED
 from streamgauge.console.gateway_senders import Sender
-from streamgauge.producers.aggregate import OVERFLOW, Taken
+from streamgauge.producers.aggregate import OVERFLOW
+from streamgauge.producers.gains import Taken
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.names import MAX_LABELS
 

@@ -148,6 +148,7 @@ class GatewaySettings:
             environment=self.environment,
             kafka=self.kafka,
             kafka_password=self.kafka_password,
+            outbox_bytes=self.outbox_bytes,
             spool=self.spool,
             spool_bytes=self.spool_bytes,
             spool_pace=self.spool_pace,

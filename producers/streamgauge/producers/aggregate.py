@@ -10,17 +10,17 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, groupby
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from math import isfinite
-from operator import attrgetter
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 from streamgauge.producers import native
 from streamgauge.producers.accounts import Accounts
 from streamgauge.producers.clock import Clock
-from streamgauge.schemas.batches import Delta, MetricHead
+from streamgauge.producers.gains import Gains, Taken, gains_of, points_by_name, rows_of
+from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.windows import TIERS, window_start
 
 log = logging.getLogger(__name__)
@@ -45,26 +45,6 @@ class NotRecorded(Exception):  # carries a reason to the handle that called, nev
         self.reason = reason
 
 
-class Taken(NamedTuple):
-    """A delta with the metric and label values it belongs to."""
-
-    head: MetricHead
-    labels: tuple[str, ...]
-    delta: Delta
-
-
-def points_by_name(taken: Sequence[Taken]) -> Counter[str]:
-    """Points of deltas, by metric."""
-    points: Counter[str] = Counter()
-    for head, some in groupby(taken, _HEAD):
-        points[head.name] += sum([one.delta.count for one in some])
-    return points
-
-
-_HEAD = attrgetter("head")
-_new = cast("Callable[[type[Taken], tuple[Any, ...]], Taken]", tuple.__new__)
-
-
 class Series(ABC):
     """One label set of one metric. Idle until something is recorded after a take.
 
@@ -87,28 +67,25 @@ class Series(ABC):
             self._dirty = True
             self._start = self._family.began(self)
 
+    @staticmethod
     @abstractmethod
-    def take(self) -> Delta:
-        """Everything gained since the last take; the series is idle afterwards. Called under the metric's lock.
+    def take(some: Sequence[Any], into: Gains) -> None:
+        """Everything that some series of this class gained since the last take; they are idle afterwards.
 
-        Straight lines that allocate no container until all is read and cleared.
+        Called under the metric's lock. Each is read and cleared in straight lines that allocate no container.
         """
 
     @abstractmethod
     def points(self) -> int:
         """Points that were not taken yet."""
 
-    def window(self) -> int:
-        """Start of the window it was last recorded in, in nanoseconds."""
-        return self._start
-
     def idle_since(self) -> int | None:
-        """The same while it is idle; None while it holds something or must be kept."""
+        """Start of the window it was last recorded in (ns), while it is idle; None while it holds something or is kept."""
         return None if self._dirty else self._start
 
     def restart(self) -> None:
         """Forget everything: what a forked child does."""
-        self.take()
+        self.take([self], Gains(self._family.head, 0))
 
 
 S_co = TypeVar("S_co", bound=Series, covariant=True)
@@ -131,7 +108,7 @@ class Family(Generic[S_co]):
         self._budget = budget
         self._overflow: S_co | None = None
         self._refused: dict[str, Family[S_co]] = {}
-        self._dirty: list[Series] = []
+        self._dirty: dict[int, list[Series]] = {}
         self._forgotten: WeakSet[Series] = WeakSet()
         self._swept_ns = 0
 
@@ -190,35 +167,56 @@ class Family(Generic[S_co]):
 
     def began(self, one: Series) -> int:
         """An idle series holds something now; returns the start of its window. Called under the lock."""
-        self._dirty.append(one)
+        window = self.aggregate.window()
+        self._hold(window, (one,))
         self.aggregate.on_record()
-        return self.aggregate.window()
+        return window
 
-    def take(self, but_of: int | None = None) -> Iterator[Taken]:
-        """Deltas of every series that holds something; not of those in the window that starts at `but_of`."""
+    def _hold(self, window: int, series: Sequence[Series]) -> None:
+        while True:
+            try:
+                # nothing interrupts between finding the list and extending it: a list found earlier may be taken by now
+                self._dirty[window].extend(series)
+            except KeyError:
+                self._dirty.setdefault(window, [])
+            else:
+                return
+
+    def take(self, but_of: int | None = None) -> list[Gains]:
+        """What every series that holds something gained; not those in the window that starts at `but_of`."""
+        if not self._dirty:
+            return []
+        fresh: dict[int, list[Series]] = {}
         with self.lock:
-            dirty, self._dirty = self._dirty, []
-            if but_of is not None:
-                self._dirty = [one for one in dirty if one.window() == but_of]
-                dirty = [one for one in dirty if one.window() != but_of]
-        head, overflow = self.head, self._overflow
-        for place in range(0, len(dirty), TOGETHER):
-            with self.lock:
-                # what Taken(...) does, without the call of Python that it is
-                some = [_new(Taken, (head, one.labels, one.take())) for one in dirty[place : place + TOGETHER]]
-                if overflow is not None:
-                    self._count_overflow([one for one in some if one.labels is overflow.labels])
-            yield from some
+            dirty = self._dirty
+            self._dirty = fresh
+            if but_of in dirty:
+                self._hold(but_of, dirty.pop(but_of))
+        return [self._gains(window, some) for window, some in dirty.items()]
 
-    def _count_overflow(self, taken: Sequence[Taken]) -> None:
-        if points := sum(one.delta.count for one in taken):
-            self.overflowed += points
-            self.aggregate.accounts.overflowed(self.head.name, self._widest_label(), points)
+    def _gains(self, window: int, series: list[Series]) -> Gains:
+        overflow = self._overflow
+        # a forgotten series that is recorded to again has the labels of a new one, the overflow series those of any
+        gains = Gains(self.head, window // 1_000_000, overflow is None and not self._forgotten)
+        gains.series += series
+        for place in range(0, len(series), TOGETHER):
+            some = series[place : place + TOGETHER]
+            with self.lock:
+                some[0].take(some, gains)
+                if overflow is not None and overflow in some:
+                    self._count_overflow(gains.counts[place + some.index(overflow)])
+        return gains
+
+    def _count_overflow(self, points: int) -> None:
+        self.overflowed += points
+        self.aggregate.accounts.overflowed(self.head.name, self._widest_label(), points)
 
     def points(self) -> int:
         """Points that were not taken yet."""
+        if not self._dirty:
+            return 0
         with self.lock:
-            return sum(one.points() for one in self._dirty)
+            return sum(one.points() for some in self._dirty.values() for one in some)
 
     def overflow_points(self) -> int:
         """Points that ever went to the overflow series."""
@@ -235,7 +233,7 @@ class Family(Generic[S_co]):
                 one.restart()
         for refusing in self._refused.values():
             refusing.restart()
-        self._dirty = []
+        self._dirty = {}
         self.overflowed = 0
 
 
@@ -259,7 +257,7 @@ class Aggregate:
         self._budget = budget
         self._window = (0, 0)
         self._lock = native.rlock()
-        self._finished: deque[list[Taken]] = deque()
+        self._finished: deque[list[Gains]] = deque()
         self._ticked = self._retired = 0
 
     def window(self) -> int:
@@ -294,34 +292,38 @@ class Aggregate:
             if finished := self._collect(start):
                 self._finished.append(finished)
             if len(self._finished) > MAX_WINDOWS:
-                for one in self._finished.popleft():
-                    self.accounts.refused(one.head.name, "never_flushed", one.delta.count)
+                for name, points in points_by_name(self._finished.popleft()).items():
+                    self.accounts.refused(name, "never_flushed", points)
             if not 0 <= start - self._retired < IDLE_NS:
                 self._retired = start
                 for family in list(self.families.values()):
                     family.retire()
         return max(0.0, (start + WINDOW_NS - self.clock.wall_ns()) / 1e9)
 
-    def take(self) -> list[Taken]:
+    def take(self) -> list[Gains]:
         """Everything recorded since the last take. Sums that left the range of numbers are counted as dropped."""
         self._finished.append(self._collect())
         found = [one for finished in self._finished for one in finished]
         self._finished.clear()
-        if not isfinite(sum([one.delta.sum for one in found])):
-            for one in found:
-                if not isfinite(one.delta.sum):
-                    self.accounts.refused(one.head.name, "not_finite", one.delta.count)
-            found = [one for one in found if isfinite(one.delta.sum)]
+        if not isfinite(sum([sum(one.sums) for one in found])):
+            found = gains_of(self._finite(rows_of(found)))
         for name, points in points_by_name(found).items():
             self.accounts.emitted(name, points)
         return found
 
-    def _collect(self, but_of: int | None = None) -> list[Taken]:
-        return [taken for family in list(self.families.values()) for taken in family.take(but_of)]
+    def _finite(self, rows: Iterable[Taken]) -> Iterator[Taken]:
+        for one in rows:
+            if isfinite(one.delta.sum):
+                yield one
+            else:
+                self.accounts.refused(one.head.name, "not_finite", one.delta.count)
+
+    def _collect(self, but_of: int | None = None) -> list[Gains]:
+        return [gains for family in list(self.families.values()) for gains in family.take(but_of)]
 
     def points(self) -> Counter[str]:
         """Points that were not taken yet, by metric."""
-        points = points_by_name(list(chain.from_iterable(self._finished)))
+        points = points_by_name(chain.from_iterable(list(self._finished)))
         for name, family in list(self.families.items()):
             if live := family.points():
                 points[name] += live

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from streamgauge.producers.aggregate import Taken
+from streamgauge.producers.gains import Taken
 from streamgauge.schemas.batches import Delta, MetricHead
 from streamgauge.schemas.histogram import merge as merge_buckets
 from streamgauge.schemas.windows import window_start
@@ -149,9 +149,3 @@ class Backlog:
 
 def _size(delta: Delta) -> int:
     return ENTRY_BYTES + BUCKET_BYTES * len(delta.buckets)
-
-
-def slices(taken: Sequence[Taken], rows: int) -> Iterator[Sequence[Taken]]:
-    """Parts of at most `rows`."""
-    for start in range(0, len(taken), rows):
-        yield taken[start : start + rows]

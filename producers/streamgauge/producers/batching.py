@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from streamgauge.producers.aggregate import Taken, points_by_name
 from streamgauge.producers.event_rows import EventRows, Row
+from streamgauge.producers.gains import Gains, encode_gains, points_by_name, slices
 from streamgauge.producers.text import unicode
-from streamgauge.schemas.batches import MAX_SPAN_MS, Context, MetricHead, Origin, encode_deltas, encode_events
+from streamgauge.schemas.batches import MAX_SPAN_MS, Context, Origin, encode_events
 from streamgauge.schemas.contracts import Contract
 
 T = TypeVar("T")
@@ -45,6 +45,70 @@ class Limits:
     bytes: int = 512 << 10
 
 
+class Part(Protocol):
+    """What may become one batch."""
+
+    def encode(self, origin: Origin) -> bytes:
+        """The batch. Raises whatever is wrong with one of the items."""
+        ...
+
+    def points(self) -> Mapping[str, int]:
+        """Its points, by name."""
+        ...
+
+    def halves(self) -> Iterable[Part]:
+        """The same in two."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPart:
+    """Points of metrics."""
+
+    gains: Sequence[Gains]
+
+    def encode(self, origin: Origin) -> bytes:
+        """The batch."""
+        return encode_gains(origin, self.gains)
+
+    def points(self) -> Mapping[str, int]:
+        """Points, by metric."""
+        return points_by_name(self.gains)
+
+    def halves(self) -> Iterable[Part]:
+        """The same in two."""
+        return map(MetricPart, slices(self.gains, (len(self) + 1) // 2))
+
+    def __len__(self) -> int:
+        return sum(map(len, self.gains))
+
+
+@dataclass(frozen=True, slots=True)
+class EventPart:
+    """Events of one kind and stream."""
+
+    kind: EventRows
+    rows: Sequence[Row]
+
+    def encode(self, origin: Origin) -> bytes:
+        """The batch."""
+        return encode_rows(origin, self.kind, self.rows)
+
+    def points(self) -> Mapping[str, int]:
+        """Points of the events."""
+        return {self.kind.name: self.kind.points(self.rows)}
+
+    def halves(self) -> Iterable[Part]:
+        """The same in two."""
+        middle = len(self.rows) // 2
+        return EventPart(self.kind, self.rows[:middle]), EventPart(self.kind, self.rows[middle:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
 class Batcher:
     """Numbers and encodes the batches of one instance and epoch. Not thread-safe: one thread batches at a time."""
 
@@ -57,106 +121,69 @@ class Batcher:
         self._next: Counter[tuple[str, str]] = Counter()
         self._made = 0
 
-    def metrics(self, topic: str, taken: Sequence[Taken]) -> Iterator[Batch]:
+    def metrics(self, topic: str, gains: Sequence[Gains]) -> Iterator[Batch]:
         """Batches of metric points."""
-
-        def encode(part: Sequence[Taken], origin: Origin) -> bytes:
-            return encode_taken(origin, part)
-
-        starts = [one.delta.window_ms for one in taken]
-        ends = [max(start, one.delta.last_ms) for start, one in zip(starts, taken, strict=True)]
-        for part in chunks(taken, self._limits.rows, starts, ends):
-            yield from self._batches(topic, self._stream, part, encode, points_by_name)
+        starts = [one.window_ms for one in gains]
+        ends = [max(one.spread.last_ms, default=0) if one.spread else one.window_ms for one in gains]
+        for run in runs(gains, starts, ends):
+            for part in slices(run, self._limits.rows):
+                yield from self._batches(topic, self._stream, MetricPart(part))
 
     def events(self, topic: str, kind: EventRows, rows: Sequence[Row]) -> Iterator[Batch]:
         """Batches of events of one kind, by stream."""
-
-        def encode(part: Sequence[Row], origin: Origin) -> bytes:
-            return encode_rows(origin, kind, part)
-
-        def points(part: Sequence[Row]) -> Mapping[str, int]:
-            return {kind.name: kind.points(part)}
-
         streams: dict[str, list[Row]] = {}
         for row in rows:
             streams.setdefault(kind.stream(row, self._stream), []).append(row)
         for stream, own in streams.items():
             times = [row[0] for row in own]
-            for part in chunks(own, self._limits.rows, times, times):
-                yield from self._batches(topic, stream, part, encode, points)
+            for run in runs(own, times, times):
+                for start in range(0, len(run), self._limits.rows):
+                    part = EventPart(kind, run[start : start + self._limits.rows])
+                    yield from self._batches(topic, stream, part)
 
     def contract(self, topic: str, contract: Contract) -> Batch:
         """The contract itself, for a deployment where nobody else makes it known. It holds no points."""
         self._made += 1
         return Batch(topic, contract.key(), contract.dump(), {}, self._made)
 
-    def _batches(
-        self,
-        topic: str,
-        stream: str,
-        part: Sequence[T],
-        encode: Callable[[Sequence[T], Origin], bytes],
-        points: Callable[[Sequence[T]], Mapping[str, int]],
-    ) -> Iterator[Batch]:
+    def _batches(self, topic: str, stream: str, part: Part) -> Iterator[Batch]:
         origin = Origin(self._context, stream, self._epoch, self._next[topic, stream])
         try:
-            value = encode(part, origin)
+            value = part.encode(origin)
         except Exception:  # whatever is wrong with one item must not cost the others their way
             value = b""
         if len(part) > 1 and not 0 < len(value) <= self._limits.bytes:
-            middle = len(part) // 2
-            for half in (part[:middle], part[middle:]):
-                yield from self._batches(topic, stream, half, encode, points)
+            for half in part.halves():
+                yield from self._batches(topic, stream, half)
             return
         if not value:
-            self._give_up(points(part), "not_encodable")
+            self._give_up(part.points(), "not_encodable")
             return
         self._next[topic, stream] += 1
         self._made += 1
-        yield Batch(topic, stream.encode(), value, points(part), self._made)
+        yield Batch(topic, stream.encode(), value, part.points(), self._made)
 
 
-def chunks(items: Sequence[T], rows: int, starts: Sequence[int], ends: Sequence[int]) -> Iterator[Sequence[T]]:
-    """Parts of at most `rows` items whose times fit one batch, in the order given unless times lie too far apart.
+def runs(items: Sequence[T], starts: Sequence[int], ends: Sequence[int]) -> Iterator[Sequence[T]]:
+    """Parts whose times fit one batch, in the order given unless times lie too far apart.
 
     `starts` and `ends` hold the earliest and the latest time of each item, in ms.
     """
     if not items:
         return
     if max(ends) - min(starts) <= MAX_SPAN_MS:
-        yield from (items[start : start + rows] for start in range(0, len(items), rows))
+        yield items
         return
     order = sorted(range(len(items)), key=starts.__getitem__)
-    part: list[T] = []
+    run: list[T] = []
     first = last = starts[order[0]]
     for place in order:
         last = max(last, ends[place])
-        if len(part) >= rows or (part and last - first > MAX_SPAN_MS):
-            yield part
-            part, first, last = [], starts[place], ends[place]
-        part.append(items[place])
-    yield part
-
-
-def encode_taken(origin: Origin, taken: Sequence[Taken]) -> bytes:
-    """One batch of metric points."""
-    heads: dict[MetricHead, int] = {}
-    places: dict[MetricHead, dict[tuple[str, ...], int]] = {}
-    series: list[tuple[int, *tuple[str, ...]]] = []
-    index: list[int] = []
-    before: MetricHead | None = None
-    metric, known = 0, dict[tuple[str, ...], int]()
-    for head, labels, _ in taken:
-        if head is not before:
-            before = head
-            metric = heads.setdefault(head, len(heads))
-            known = places.setdefault(head, {})
-        place = known.get(labels)
-        if place is None:
-            place = known[labels] = len(series)
-            series.append((metric, *labels))
-        index.append(place)
-    return encode_deltas(origin, list(heads), series, index, [delta for _, _, delta in taken])
+        if run and last - first > MAX_SPAN_MS:
+            yield run
+            run, first, last = [], starts[place], ends[place]
+        run.append(items[place])
+    yield run
 
 
 def encode_rows(origin: Origin, kind: EventRows, rows: Sequence[Row]) -> bytes:

@@ -14,19 +14,22 @@ import logging
 import math
 import sys
 from abc import abstractmethod
-from math import log2
+from collections.abc import Sequence
+from math import floor, log2
 from time import perf_counter
 from types import TracebackType
 from typing import Any
 
 from streamgauge.producers.aggregate import Family, NotRecorded, Series
 from streamgauge.producers.around import ExceptionCount, InProgress, Timer
-from streamgauge.producers.rough_keys import DOUBLINGS, rough_key, wire_key
-from streamgauge.schemas.batches import Delta
+from streamgauge.producers.gains import Gains
+from streamgauge.producers.rough_keys import DOUBLINGS, rough_key, wire_buckets
 from streamgauge.schemas.errors import StreamgaugeError
 
 log = logging.getLogger(__name__)
 
+INF = math.inf
+LOWEST = -INF
 LARGEST = sys.float_info.max
 ONE = 1
 """The amount of nearly every call. Small integers are the same object everywhere, so comparing costs next to nothing."""
@@ -95,15 +98,22 @@ class CounterHandle(Handle):
         self._ones = self._count = 0
         self._sum = 0.0
 
-    def take(self) -> Delta:
+    @staticmethod
+    def take(some: Sequence[CounterHandle], into: Gains) -> None:
         """Everything gained since the last take."""
-        ones = self._ones
-        count = self._count
-        total = self._sum
-        self._ones = self._count = 0
-        self._sum = 0.0
-        self._dirty = False
-        return Delta(self._start // 1_000_000, ones + count, ones + total)
+        counts, sums = into.counts, into.sums
+        for one in some:
+            ones = one._ones
+            count = one._count
+            total: float = 0
+            if count:
+                total = one._sum
+                one._count = 0
+                one._sum = 0.0
+            one._ones = 0
+            one._dirty = False
+            counts.append(ones + count)
+            sums.append(ones + total)
 
     def points(self) -> int:
         """Points that were not taken yet."""
@@ -146,24 +156,34 @@ class GaugeHandle(Handle):
         super().__init__(family, labels)
         self._count = self._last_ns = 0
         self._sum = self._last = 0.0
-        self._min = math.inf
-        self._max = -math.inf
+        self._min = INF
+        self._max = LOWEST
         self._stepped = False
 
-    def take(self) -> Delta:
+    @staticmethod
+    def take(some: Sequence[GaugeHandle], into: Gains) -> None:
         """Everything gained since the last take."""
-        count = self._count
-        total = self._sum
-        low = self._min
-        high = self._max
-        last = self._last
-        at = self._last_ns
-        self._count = 0
-        self._sum = 0.0
-        self._min = math.inf
-        self._max = -math.inf
-        self._dirty = False
-        return Delta(self._start // 1_000_000, count, total, low, high, last, at // 1_000_000)
+        counts, sums, spread = into.counts, into.sums, into.spreading()
+        lows, highs, lasts, instants = spread.low, spread.high, spread.last, spread.last_ms
+        for one in some:
+            count = one._count
+            total = one._sum
+            low = one._min
+            high = one._max
+            last = one._last
+            at = one._last_ns
+            one._count = 0
+            one._sum = 0.0
+            one._min = INF
+            one._max = LOWEST
+            one._dirty = False
+            counts.append(count)
+            sums.append(total)
+            lows.append(low)
+            highs.append(high)
+            lasts.append(last)
+            instants.append(at // 1_000_000)
+        spread.sizes += [0] * len(some)
 
     def points(self) -> int:
         """Points that were not taken yet."""
@@ -264,30 +284,40 @@ class HistogramHandle(Handle):
 
     def __init__(self, family: Family[Any], labels: tuple[str, ...]) -> None:
         super().__init__(family, labels)
-        self._buckets: dict[float, int] = {}
+        self._buckets: dict[int, int] = {}
         self._sum = self._last = 0.0
-        self._min = math.inf
-        self._max = -math.inf
+        self._min = INF
+        self._max = LOWEST
 
-    def take(self) -> Delta:
+    @staticmethod
+    def take(some: Sequence[HistogramHandle], into: Gains) -> None:
         """Everything gained since the last take."""
-        fresh: dict[float, int] = {}
-        rough = self._buckets
-        total = self._sum
-        low = self._min
-        high = self._max
-        last = self._last
-        self._buckets = fresh
-        self._sum = 0.0
-        self._min = math.inf
-        self._max = -math.inf
-        self._dirty = False
-        buckets: dict[int, int] = {}
-        for key, count in rough.items():
-            exact = wire_key(key)
-            buckets[exact] = buckets.get(exact, 0) + count
-        start_ms = self._start // 1_000_000
-        return Delta(start_ms, sum(rough.values()), total, low, high, last, start_ms, buckets)
+        sums, spread = into.sums, into.spreading()
+        lows, highs, lasts = spread.low, spread.high, spread.last
+        roughs: list[dict[int, int]] = []
+        for one in some:
+            fresh: dict[int, int] = {}
+            rough = one._buckets
+            total = one._sum
+            low = one._min
+            high = one._max
+            last = one._last
+            one._buckets = fresh
+            one._sum = 0.0
+            one._min = INF
+            one._max = LOWEST
+            one._dirty = False
+            roughs.append(rough)
+            sums.append(total)
+            lows.append(low)
+            highs.append(high)
+            lasts.append(last)
+        into.counts += map(sum, [rough.values() for rough in roughs])
+        spread.last_ms += [into.window_ms] * len(some)
+        sizes, keys, amounts = wire_buckets(roughs)
+        spread.sizes += sizes
+        spread.keys += keys
+        spread.amounts += amounts
 
     def points(self) -> int:
         """Points that were not taken yet."""
@@ -297,10 +327,10 @@ class HistogramHandle(Handle):
         """Count one observation of `amount`."""
         if amount.__class__ is float:
             try:
-                key = log2(amount) * DOUBLINGS // 1
+                key = floor(log2(amount) * DOUBLINGS)
                 # a bucket that is there already was made by an amount that was looked at; NaN finds none
                 self._buckets[key] += 1
-            except (KeyError, ValueError):
+            except (KeyError, ValueError, OverflowError):
                 self._record(amount)
             else:
                 self._sum += amount
@@ -349,9 +379,9 @@ class ObservedTime(Timer):
         self.duration = amount = perf_counter() - self._started
         handle = self.handle
         try:
-            key = log2(amount) * DOUBLINGS // 1
+            key = floor(log2(amount) * DOUBLINGS)
             handle._buckets[key] += 1
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError):
             handle._record(amount)
         else:
             handle._sum += amount

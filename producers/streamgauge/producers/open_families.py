@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable
 
 from streamgauge.producers import native
 from streamgauge.producers.accounts import Accounts
-from streamgauge.producers.aggregate import IDLE_NS, MAX_LABEL_CHARS, OVERFLOW, WINDOW_NS, Taken
-from streamgauge.producers.backlog import merged
+from streamgauge.producers.aggregate import IDLE_NS, MAX_LABEL_CHARS, OVERFLOW, WINDOW_NS
+from streamgauge.producers.backlog import merged, moved
 from streamgauge.producers.clock import Clock
+from streamgauge.producers.gains import Gains, Taken, gains_of, points_by_name
 from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.text import unicode
 from streamgauge.schemas.batches import MAX_INSTANT_MS, Delta, MetricHead
@@ -158,22 +159,13 @@ class OpenFamilies:
             metric.used = {key: used for key, used in metric.used.items() if now - used <= IDLE_NS}
         return len(metric.used) < self._budget
 
-    def take(self) -> list[Taken]:
+    def take(self) -> list[Gains]:
         """Everything that came since the last take."""
         with self._lock:
             waiting, self._waiting = self._waiting, {}
-        found: list[Taken] = []
-        for (head, labels, window), delta in waiting.items():
-            self._accounts.emitted(head.name, delta.count)
-            found.append(
-                Taken(
-                    head,
-                    labels,
-                    Delta(
-                        window, delta.count, delta.sum, delta.min, delta.max, delta.last, delta.last_ms, delta.buckets
-                    ),
-                )
-            )
+        found = gains_of(Taken(head, labels, moved(delta, window)) for (head, labels, window), delta in waiting.items())
+        for name, points in points_by_name(found).items():
+            self._accounts.emitted(name, points)
         return found
 
     def points(self) -> Counter[str]:

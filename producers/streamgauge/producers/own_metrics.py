@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from streamgauge.producers.aggregate import OVERFLOW, Taken
+from streamgauge.producers.aggregate import OVERFLOW
+from streamgauge.producers.gains import Taken
 from streamgauge.schemas.batches import Delta, MetricHead
 
 HEADS = {

@@ -16,15 +16,17 @@ from typing import TypeVar
 
 from streamgauge.producers import lifecycle, native
 from streamgauge.producers.accounts import Accounts, FlushReport, Stats
-from streamgauge.producers.aggregate import Aggregate, Family, MakeSeries, Series, Taken
+from streamgauge.producers.aggregate import Aggregate, Family, MakeSeries, Series
 from streamgauge.producers.clock import Clock, SystemClock
 from streamgauge.producers.delivery import Delivery
 from streamgauge.producers.event_buffer import EventBuffer
 from streamgauge.producers.event_rows import EventRows, EventValueError
+from streamgauge.producers.gains import Gains
 from streamgauge.producers.granted import current_consent
 from streamgauge.producers.open_families import OpenFamilies
 from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.settings import MAX_INSTANCE, ProducerSettings, producer_settings
+from streamgauge.producers.shipping import Shipping, open_spool
 from streamgauge.producers.transport import KafkaTransport, Transport, kafka_config
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.consent import Consent
@@ -92,7 +94,9 @@ class Producer:
         settings, now = self.settings, self._clock.monotonic()
         self.instance = instance
         self._accounts = Accounts()
-        self._delivery = Delivery(settings, instance, self._transport, self._accounts, self._clock, chance)
+        spool = open_spool(settings, instance, self._accounts, self._clock)
+        self._shipping = Shipping(self._transport, self._accounts, self._clock, spool, settings.outbox_bytes, chance)
+        self._delivery = Delivery(settings, instance, self._shipping, self._accounts, self._clock)
         self.epoch = self._delivery.epoch
         self._aggregate.restart(self._accounts)
         self.open_families.restart(self._accounts)
@@ -179,14 +183,14 @@ class Producer:
         """Send everything and wait for the acknowledgements, at most `timeout` seconds (default: the exit timeout)."""
         deadline = time.monotonic() + (self.settings.exit_timeout / 1_000 if timeout is None else timeout)
         before = self._accounts.acknowledged_and_reasons(NAMES)
-        everything, left, spooled = True, _total(self._not_taken()), 0
+        everything, left, spooled = True, -1, 0
         while True:
             remaining = max(0.0, deadline - time.monotonic())
             if native.acquire(self._working, remaining):
                 try:
                     self._work(everything)
-                    everything, left, spooled = False, _total(self._waiting()), _total(self._delivery.spooled())
-                    done, in_flight = self._delivery.empty() and not self._held, self._delivery.in_flight()
+                    everything, left, spooled = False, _total(self._waiting()), _total(self._shipping.spooled())
+                    done, in_flight = self._delivery.empty() and not self._held, self._shipping.outbox.in_flight()
                 finally:
                     self._working.release()
                 if done:
@@ -197,7 +201,8 @@ class Producer:
                     time.sleep(min(remaining, POLL_S / 10))
             if not remaining:
                 break
-        return self._report(before, left, spooled)
+        # counting what is in every series costs as much as sending it
+        return self._report(before, left if left >= 0 else _total(self._not_taken()), spooled)
 
     def _report(self, before: tuple[int, Counter[str]], left: int, spooled: int) -> FlushReport:
         acknowledged, reasons = self._accounts.acknowledged_and_reasons(NAMES)
@@ -216,7 +221,7 @@ class Producer:
         self._closed = True
         self._aggregate.closed = "closed"
         self._buffer.close()
-        self._delivery.ending()
+        self._shipping.ending()
         self._wake.put(None)
         self.flush(max(0.0, deadline - time.monotonic()))
         if self._flusher is not None and not self._flusher.is_current():
@@ -229,7 +234,7 @@ class Producer:
             finally:
                 self._working.release()
         else:
-            spooled = self._delivery.spooled()
+            spooled = self._shipping.spooled()
         left = _total(self._waiting())
         report = self._report(before, left, _total(spooled))
         if report.dropped:
@@ -241,7 +246,7 @@ class Producer:
     def stats(self) -> Stats:
         """Where every point is, as of now."""
         with self._working:
-            self._delivery.settle()
+            self._shipping.settle()
             waiting = self._waiting()
             emitted, acknowledged, dropped = self._accounts.books()
             # points on their way to a batch are on the books when they leave their series or the buffer
@@ -254,18 +259,24 @@ class Producer:
                 waiting=waiting,
                 dropped=dropped,
                 overflowed={name: points for name, points in overflowed.items() if points},
-                batches_sent=self._delivery.sent,
-                batches_acknowledged=self._delivery.acknowledged,
-                batches_waiting=self._delivery.batches(),
-                bytes_waiting=self._delivery.bytes(),
-                spooled=self._delivery.spooled(),
+                batches_sent=self._shipping.sent,
+                batches_acknowledged=self._shipping.acknowledged,
+                batches_waiting=len(self._shipping.outbox),
+                bytes_waiting=self._shipping.outbox.bytes,
+                spooled=self._shipping.spooled(),
             )
 
     def _not_taken(self) -> Counter[str]:
-        return self._aggregate.points() + self.open_families.points() + self._buffer.points()
+        points = self._aggregate.points()
+        for more in (self.open_families.points(), self._buffer.points()):
+            if more:  # mostly not, and adding nothing costs as much as adding something
+                points.update(more)
+        return points
 
     def _waiting(self) -> Counter[str]:
-        return self._not_taken() + self._delivery.waiting()
+        points = self._delivery.waiting()
+        points.update(self._not_taken())
+        return points
 
     # what the flusher does
 
@@ -281,7 +292,7 @@ class Producer:
 
     def _work(self, everything: bool = False) -> float:
         now = self._clock.monotonic()
-        self._delivery.settle()
+        self._shipping.settle()
         window_ends = now + self._aggregate.tick()
         if everything or now >= self._metrics_due:
             self._metrics_due = now + self.settings.flush_interval / 1_000
@@ -292,10 +303,10 @@ class Producer:
             self._events_due, self._full = None, False
             self._held = self._delivery.events(self._buffer)
         self._delivery.work()
-        dues = (self._metrics_due, window_ends, self._events_due, self._delivery.next_due())
+        dues = (self._metrics_due, window_ends, self._events_due, self._shipping.next_due())
         return max(0.0, min(due for due in dues if due is not None) - now)
 
-    def _take(self) -> list[Taken]:
+    def _take(self) -> list[Gains]:
         return self._aggregate.take() + self.open_families.take()
 
     def _on_record(self) -> None:
@@ -313,7 +324,7 @@ class Producer:
         while not self._closed:
             try:
                 pause = self.step()
-                if self._delivery.in_flight():
+                if self._shipping.outbox.in_flight():
                     # nothing is due that a report would not bring about: a full window has no due time of its own
                     self._transport.poll(min(pause or POLL_S, POLL_S))
                 else:
@@ -331,7 +342,7 @@ class Producer:
     def after_fork(self) -> None:
         """Start anew in a forked child: nothing recorded, another instance and epoch, no connection, no thread."""
         self._transport.after_fork()
-        self._delivery.after_fork()
+        self._shipping.after_fork()
         self._begin(new_instance(self.settings.instance))
         if self._closed:
             self._buffer.close()

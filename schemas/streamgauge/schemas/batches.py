@@ -5,12 +5,14 @@ Encoding needs orjson and the standard library only. `decoding` reads both kinds
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
 
-from streamgauge.schemas.packing import Json, index_type, pack
+from streamgauge.schemas.packing import TYPECODES, Json, index_type, pack
+from streamgauge.schemas.spread import Spread
 
 WIRE_VERSION = 1
 MAX_SPAN_MS = (1 << 32) - 1
@@ -139,40 +141,61 @@ def encode_metrics(
     `series` holds, for each series, the index of its metric and its label values in declared order; `Point.series`
     indexes it. Raises OverflowError when the windows lie too far apart.
     """
-    return encode_deltas(origin, metrics, series, [point.series for point in points], points)
+    only_counters = all(metric.type == "counter" for metric in metrics)
+    spread = None if only_counters else Spread()
+    if spread is not None:
+        for d in points:
+            spread.add(d.min, d.max, d.last, d.last_ms or d.window_ms, d.buckets)
+    return encode_columns(
+        origin,
+        metrics,
+        series,
+        pack(index_type(len(series)), [point.series for point in points]),
+        [(point.window_ms, 1) for point in points],
+        [point.count for point in points],
+        [point.sum for point in points],
+        spread,
+    )
 
 
-def encode_deltas(
+def encode_columns(
     origin: Origin,
     metrics: Sequence[MetricHead],
     series: Sequence[tuple[int, *tuple[str, ...]]],
-    index: Sequence[int],
-    deltas: Sequence[Delta] | Sequence[Point],
+    index: str,
+    windows: Sequence[tuple[int, int]],
+    counts: Sequence[int],
+    sums: Sequence[float],
+    spread: Spread | None,
 ) -> bytes:
-    """The same of deltas whose series stand in `index`."""
-    windows = [d.window_ms for d in deltas]
-    t0 = min(windows)
-    only_counters = all(metric.type == "counter" for metric in metrics)
-    if not only_counters:
-        t0 = min(t0, min(d.last_ms or d.window_ms for d in deltas))
+    """The same of columns: `index` is packed, `windows` holds each window and how many points in a row lie in it.
+
+    `spread` is None where every metric is a counter.
+    """
+    t0 = min(window for window, _ in windows)
+    if spread is not None:
+        t0 = min(t0, min(spread.last_ms))
+    times: array[int] = array(TYPECODES["u4"])
+    for window, points in windows:
+        times += array(TYPECODES["u4"], (window - t0,)) * points
     message = origin.head("metrics")
-    message["n"] = len(deltas)
+    message["n"] = len(counts)
     message["metrics"] = [metric.json() for metric in metrics]
     message["series"] = series
-    message["s"] = pack(index_type(len(series)), index)
+    message["s"] = index
     message["t0"] = t0
-    message["t"] = pack("u4", [window - t0 for window in windows])
-    message["count"] = pack("u8", [d.count for d in deltas])
-    message["sum"] = pack("f8", [d.sum for d in deltas])
-    if not only_counters:
-        message["min"] = pack("f8", [d.min for d in deltas])
-        message["max"] = pack("f8", [d.max for d in deltas])
-        message["last"] = pack("f8", [d.last for d in deltas])
-        message["last_t"] = pack("u4", [max(0, (d.last_ms or d.window_ms) - t0) for d in deltas])
-        if any(d.buckets for d in deltas):
+    message["t"] = pack("u4", times)
+    message["count"] = pack("u8", counts)
+    message["sum"] = pack("f8", sums)
+    if spread is not None:
+        message["min"] = pack("f8", spread.low)
+        message["max"] = pack("f8", spread.high)
+        message["last"] = pack("f8", spread.last)
+        message["last_t"] = pack("u4", [at - t0 for at in spread.last_ms])
+        if spread.keys:
             message["hist"] = {
-                "n": pack("u4", [len(d.buckets) for d in deltas]),
-                "b": pack("i2", [key for d in deltas for key in d.buckets]),
-                "c": pack("u8", [count for d in deltas for count in d.buckets.values()]),
+                "n": pack("u4", spread.sizes),
+                "b": pack("i2", spread.keys),
+                "c": pack("u8", spread.amounts),
             }
     return orjson.dumps(message)

@@ -5,10 +5,12 @@ This half needs the standard library only, so that applications can encode; `col
 
 from __future__ import annotations
 
+import struct
 import sys
 from array import array
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 Json = dict[str, Any]
@@ -25,6 +27,11 @@ def packed(buffer: bytes | bytearray | memoryview | array[Any]) -> str:
 
 def pack(kind: str, values: Iterable[int] | Iterable[float]) -> str:
     """Numbers as a packed column of type `kind` (see `TYPECODES`). Raises OverflowError for one that does not fit."""
+    if kind == "f8":
+        floats = tuple(values)
+        with suppress(struct.error):  # of what is no float the slower way below says what it is
+            return packed(struct.pack(f"<{len(floats)}d", *floats))
+        values = floats
     numbers: array[Any] = array(TYPECODES[kind], values)
     if sys.byteorder == "big":
         numbers.byteswap()

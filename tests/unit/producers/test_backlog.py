@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamgauge.producers.aggregate import Taken
 from streamgauge.producers.backlog import ENTRY_BYTES, WIDTHS_MS, Backlog, merged
+from streamgauge.producers.gains import Taken
 from streamgauge.schemas.batches import Delta, MetricHead
 
 GAUGE = MetricHead("queue", "gauge", "", ("name",))

@@ -68,6 +68,11 @@ def test_what_must_not_be_torn_apart_is_one_run_of_instructions(of: type, functi
             assert read or name in {"_dirty", "_last", "_last_ns", "_stepped"}, f"{name} is stored, read elsewhere"
 
 
+def test_a_series_is_never_announced_in_a_list_that_somebody_has_taken_in_between() -> None:
+    (run,) = [run for run in runs(getattr(Family, "_hold")) if any(one.argval == "extend" for one in run)]  # noqa: B009
+    assert any(one.argval == "_dirty" for one in run)
+
+
 def hammer(
     record: Callable[[], object], meanwhile: Callable[[], object], calls: int = CALLS, threads: int = THREADS
 ) -> None:

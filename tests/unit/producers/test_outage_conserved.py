@@ -87,7 +87,7 @@ class Service:
         """The process is killed: the system closes its files, and nothing else happens."""
         self.in_memory.update(self.producer.stats().waiting)
         self.over()
-        getattr(self.producer, "_delivery").after_fork()  # noqa: B009  # closes them without another word
+        getattr(self.producer, "_shipping").after_fork()  # noqa: B009  # closes them without another word
         self.start()
 
     def check(self) -> None:

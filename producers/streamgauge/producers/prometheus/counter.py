@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client.samples import Exemplar, Sample
 
-from streamgauge.producers.aggregate import Taken
+from streamgauge.producers.gains import Taken
 from streamgauge.producers.prometheus.context_managers import ExceptionCounter
 from streamgauge.producers.prometheus.exact import exact
 from streamgauge.producers.prometheus.validation import validate_exemplar

@@ -14,7 +14,7 @@ from prometheus_client.registry import REGISTRY, CollectorRegistry
 from prometheus_client.samples import Exemplar, Sample
 
 from streamgauge.producers import native
-from streamgauge.producers.aggregate import Taken
+from streamgauge.producers.gains import Taken
 from streamgauge.producers.prometheus.context_managers import BlockTimer
 from streamgauge.producers.prometheus.exact import GUARD, exact
 from streamgauge.producers.prometheus.folding import count_below, count_keys

@@ -12,7 +12,7 @@ from prometheus_client.registry import REGISTRY, CollectorRegistry
 from prometheus_client.samples import Sample
 from prometheus_client.utils import INF
 
-from streamgauge.producers.aggregate import Taken
+from streamgauge.producers.gains import Taken
 from streamgauge.producers.prometheus.context_managers import BlockTimer, InprogressTracker
 from streamgauge.producers.prometheus.exact import exact
 from streamgauge.producers.prometheus.values import Value

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol, cast
 from weakref import ReferenceType, ref
 
 from streamgauge.producers import default
-from streamgauge.producers.aggregate import MAX_LABEL_CHARS, OVERFLOW, Aggregate, Family, Series, Taken
+from streamgauge.producers.aggregate import MAX_LABEL_CHARS, OVERFLOW, Aggregate, Family, Series
+from streamgauge.producers.gains import Gains, Taken, gains_of
 from streamgauge.producers.metrics import head_problems
 from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.text import unicode
@@ -147,7 +148,7 @@ class Source(Family[Series]):
             self._sampled[id(one)] = ref(one), -1
             self.aggregate.on_record()
 
-    def take(self, but_of: int | None = None) -> Iterator[Taken]:
+    def take(self, but_of: int | None = None) -> list[Gains]:
         """Everything since the last take; not what began in the window that starts at `but_of`."""
         now_ms = self.aggregate.clock.wall_ns() // 1_000_000
         found: list[Taken] = []
@@ -167,7 +168,7 @@ class Source(Family[Series]):
         if self._warned and (points := sum([one.delta.count for one in found if one.labels[:1] == (OVERFLOW,)])):
             self.overflowed += points
             self.aggregate.accounts.overflowed(self.head.name, self._widest(), points)
-        return iter(found)
+        return gains_of(found)
 
     def _widest(self) -> str:
         """The label with most values."""

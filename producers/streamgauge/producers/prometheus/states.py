@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from prometheus_client.registry import REGISTRY, CollectorRegistry
 from prometheus_client.samples import Sample
 
-from streamgauge.producers.aggregate import MAX_LABEL_CHARS, Taken
+from streamgauge.producers.aggregate import MAX_LABEL_CHARS
+from streamgauge.producers.gains import Taken
 from streamgauge.producers.prometheus.names import wire_head
 from streamgauge.producers.prometheus.wrapper import MetricWrapperBase
 from streamgauge.producers.text import unicode

@@ -17,7 +17,7 @@ from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 from prometheus_client.samples import Sample
 
 from streamgauge.producers import default
-from streamgauge.producers.aggregate import Taken
+from streamgauge.producers.gains import Taken
 from streamgauge.producers.prometheus import mirror
 from streamgauge.producers.prometheus.exact import GUARD
 from streamgauge.producers.prometheus.mirror import Mirror
