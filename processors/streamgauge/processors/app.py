@@ -50,7 +50,11 @@ class Worker:
         self._around = Surroundings(
             broker=self._broker,
             tools=Tools(
-                Scrubber(), DistinctHasher(key, settings.region), settings.time_policy(), settings.max_message_bytes
+                Scrubber(),
+                DistinctHasher(key, settings.region),
+                settings.time_policy(),
+                settings.max_message_bytes,
+                settings.residency(),
             ),
             contracts=self._feed.current,
             seek=self._seek,

@@ -9,7 +9,18 @@ from streamgauge.producers.operations import operation
 from streamgauge.producers.producer import Producer
 from streamgauge.producers.settings import ProducerSettings, producer_settings
 from streamgauge.producers.sigterm import flush_on_sigterm
-from streamgauge.schemas.events import Dimension, Dropped, Event, IdempotencyKey, Measure, Unique, unit
+from streamgauge.schemas.events import (
+    Dimension,
+    Dropped,
+    Event,
+    FreeText,
+    Generalised,
+    IdempotencyKey,
+    Measure,
+    Unique,
+    by,
+    unit,
+)
 
 __all__ = [
     "Collector",
@@ -18,7 +29,9 @@ __all__ = [
     "Dropped",
     "Event",
     "FlushReport",
+    "FreeText",
     "Gauge",
+    "Generalised",
     "Histogram",
     "IdempotencyKey",
     "Measure",
@@ -26,6 +39,7 @@ __all__ = [
     "ProducerSettings",
     "Stats",
     "Unique",
+    "by",
     "close_all",
     "emit",
     "flush_all",

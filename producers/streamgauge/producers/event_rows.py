@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from streamgauge.producers.coarse import Coarsen, coarsen_by
 from streamgauge.producers.text import plain
 from streamgauge.schemas.batches import MAX_INSTANT_MS
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.errors import StreamgaugeError
+from streamgauge.schemas.events import Resolver
 from streamgauge.schemas.packing import Json, pack_optional, pack_strings
 
 MAX_CHARS = 4096
@@ -43,6 +45,14 @@ def _text(value: Any) -> str:
     if len(text) > MAX_CHARS:
         raise _Unfit("too_long")
     return text
+
+
+def _precise_text(value: Any) -> str:
+    """What is made coarse before it travels may be a text, an integer or a date."""
+    if isinstance(value, bool):
+        raise _Unfit("wrong_type")
+    said = getattr(value, "isoformat", None)
+    return _text(said() if said else value)
 
 
 def _integer_text(value: Any) -> str:
@@ -95,6 +105,8 @@ def _converter(field: Field) -> Callable[[Any], Any]:
         return _integer if field.type == "integer" else _number
     if field.values:
         return _one_of(frozenset(field.values))
+    if field.generalise:
+        return _precise_text
     return {"integer": _integer_text, "boolean": _boolean_text}.get(field.type, _text)
 
 
@@ -129,15 +141,23 @@ class Column:
 
 
 class EventRows:
-    """Turns events of one contract into rows, and rows into columns. Dropped fields never enter a row."""
+    """Turns events of one contract into rows, and rows into columns. Dropped fields never enter a row.
 
-    __slots__ = ("_always", "_columns", "_key", "_plan", "_sometimes", "contract", "name")
+    What is made coarse is so in columns. `resolvers` are the application's functions that help with it, by field.
+    """
 
-    def __init__(self, contract: Contract) -> None:
+    __slots__ = ("_always", "_coarse", "_columns", "_key", "_plan", "_sometimes", "contract", "name")
+
+    def __init__(self, contract: Contract, resolvers: Mapping[str, Resolver] | None = None) -> None:
         self.contract = contract
         self.name = contract.name
         kept = {name: field for name, field in contract.fields.items() if field.kind != "dropped"}
         self._columns = tuple(Column(name, field, _converter(field)) for name, field in kept.items())
+        self._coarse: dict[str, Coarsen] = {
+            name: coarsen_by(field.generalise, (resolvers or {}).get(name))
+            for name, field in kept.items()
+            if field.generalise
+        }
         self._plan: tuple[tuple[str, Any, Callable[[Any], Any], bool, Column], ...] = tuple(
             (one.name, one.usual(), one.convert, one.field.optional, one) for one in self._columns
         )
@@ -202,7 +222,9 @@ class EventRows:
         """The packed columns of a batch."""
         fields: dict[str, Json] = {}
         for column, values in zip(self._columns, list(zip(*rows, strict=True))[1:], strict=True):
-            if column.field.kind != "measure":
+            if coarse := self._coarse.get(column.name):
+                fields[column.name] = pack_strings(coarse(values))
+            elif column.field.kind != "measure":
                 fields[column.name] = pack_strings(values)
             else:
                 fields[column.name] = pack_optional("i8" if column.field.type == "integer" else "f8", values)

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from streamgauge.schemas.contracts import (
     FIELD_KINDS,
     FIELD_TYPES,
+    GENERALISE_RULES,
+    LEGAL_BASES,
     RESERVED_COLUMNS,
+    WHERE_COLLECTED,
     Contract,
     Field,
     load_contracts,
@@ -30,6 +33,10 @@ def declared_fields(draw: st.DrawFn) -> Field:
     kind = draw(st.sampled_from(FIELD_KINDS))
     allowed = ("integer", "number") if kind == "measure" else FIELD_TYPES
     values = tuple(draw(st.lists(texts, max_size=3)))
+    if kind == "free_text":
+        return Field(kind, optional=draw(st.booleans()), description=draw(texts))
+    if kind == "dimension" and not values and draw(st.booleans()):
+        return Field(kind, optional=draw(st.booleans()), generalise=draw(st.sampled_from(GENERALISE_RULES)))
     return Field(kind, draw(st.sampled_from(allowed)), draw(texts), values, draw(st.booleans()), draw(texts))
 
 
@@ -46,11 +53,14 @@ contracts = st.builds(
     st.dictionaries(field_names, declared_fields(), max_size=4),
     owner=texts,
     purpose=texts.filter(bool),
-    retention=texts,
+    retention=st.sampled_from(["", "400d", "36h", "forever"]),
     granularity=st.sampled_from(TIER_NAMES),
     time=st.sampled_from(["", "Placed At"]),
     description=texts,
     examples=st.dictionaries(texts, json_values, max_size=2),
+    legal_basis=st.sampled_from(["", *LEGAL_BASES]),
+    residency=st.sampled_from([WHERE_COLLECTED, ("eu",), ("eu", "uk-1")]),
+    loosens=st.dictionaries(texts, texts.filter(str.strip), max_size=2),
 )
 
 
@@ -117,7 +127,7 @@ def test_every_problem_is_named_at_once() -> None:
         "version: must be 1 or more",
         "granularity: '5m' is none of 10s, 1m, 1h, 1d",
         "time: 'place' is a field too; an event has one time",
-        "fields.place.kind: 'label' is none of dimension, measure, unique, idempotency_key, dropped",
+        "fields.place.kind: 'label' is none of dimension, measure, unique, idempotency_key, free_text, dropped",
         "fields.paid: a measure is an integer or a number, not a string",
         "fields.seen.type: 'text' is none of string, integer, number, boolean",
         "fields.window: this name is a column of every view; choose another",
