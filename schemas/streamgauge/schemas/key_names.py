@@ -37,50 +37,54 @@ class Verdict:
 
 _WORDS: Mapping[str, str] = MappingProxyType(
     {
-        "email": "email emails mail mailto courriel correo; e mail; email address; email addr; mail address; mail addr; email id; user email; "
-        "customer email; contact email",
+        "email": "email emails mail mailto courriel correo; e mail; email address; email addr; mail address; "
+        "mail addr; email id; user email; customer email; contact email",
         "phone": "phone phones telephone tel fax msisdn cellphone telefon telefono telefone handynummer; phone number; "
-        "phone no; mobile number; mobile no; mobile phone; cell phone; cell number; fax number; telephone number; "
-        "phone num; contact number; user phone; customer phone",
+        "phone no; mobile number; mobile no; mobile phone; cell phone; cell number; fax number; "
+        "telephone number; phone num; contact number; user phone; customer phone",
         "card": "cvv cvc ccv ccn kreditkarte; credit card; debit card; payment card; card number; card no; card num; "
         "cc number; cc num; credit card number; card pan; card last; card expiry; security code",
         "iban": "iban",
-        "account": "sortcode; bank account; bank account number; account number; account no; acct number; acct no; acct num; routing number; sort code",
-        "national_id": "ssn nino aadhaar aadhar cpf dni bsn pesel codicefiscale sozialversicherungsnummer "
-        "personalausweis; social security; social security number; ssn last; social insurance number; national id; "
-        "national insurance; national insurance number; national identifier; tax id; tax number; personal number; "
-        "identity card; identity number; id card; personal id; nhs number; driver license; drivers license; "
-        "driver licence; drivers licence; driving licence; driving license; license plate; licence plate; number plate; "
-        "medical record; medical record number; codice fiscale",
+        "account": "sortcode; bank account; bank account number; account number; account no; acct number; acct no; "
+        "acct num; routing number; sort code",
+        "national_id": "ssn nino aadhaar aadhar cpf dni bsn pesel codicefiscale sozialversicherungsnummer personalausweis; "
+        "social security; social security number; ssn last; social insurance number; national id; "
+        "national insurance; national insurance number; national identifier; tax id; tax number; "
+        "personal number; identity card; identity number; id card; personal id; nhs number; driver license; "
+        "drivers license; driver licence; drivers licence; driving licence; driving license; license plate; "
+        "licence plate; number plate; medical record; medical record number; codice fiscale",
         "passport": "passport; passport number; passport no; passport num; passport id",
-        "ip": "ip ips ipaddr ipv4 ipv6 xff; ip address; ip addr; ipv4 address; ipv6 address; remote addr; remote address; "
-        "remote ip; remote host; client addr; client address; client host; peer addr; peer address; source address; "
-        "forwarded for; x forwarded for; user address; client ip; user ip; peer ip; source ip; real ip",
-        "secret": "password passwords passwd pwd pswd psw passphrase passcode passwort kennwort contrasena senha mdp secret secrets "
-        "token jwt bearer authorization credential credentials cookie cookies otp totp csrf xsrf salt pin "
-        "htpasswd keytab; api key; apikey value; access key; secret key; private key; signing key; encryption key; "
-        "ssh key; master key; shared key; api secret; auth header; pin code; set cookie; connection string; auth code; "
-        "access token; refresh token; auth token; id token; session token; bearer token; csrf token; user password; "
-        "db password; database password; recovery code; backup code; verification code; activation code; magic link",
-        "session": "session sessid jsessionid phpsessid; session id; session key; session identifier; sess id; cookie id; "
-        "previous session id",
+        "ip": "ip ips ipaddr ipv4 ipv6 xff; ip address; ip addr; ipv4 address; ipv6 address; remote addr; "
+        "remote address; remote ip; remote host; client addr; client address; client host; peer addr; "
+        "peer address; source address; forwarded for; x forwarded for; user address; client ip; user ip; "
+        "peer ip; source ip; real ip",
+        "secret": "password passwords passwd pwd pswd psw passphrase passcode passwort kennwort contrasena senha mdp "
+        "secret secrets token jwt bearer authorization credential credentials cookie cookies otp totp csrf "
+        "xsrf salt pin htpasswd keytab; api key; apikey value; access key; secret key; private key; "
+        "signing key; encryption key; ssh key; master key; shared key; api secret; auth header; pin code; "
+        "set cookie; connection string; auth code; access token; refresh token; auth token; id token; "
+        "session token; bearer token; csrf token; user password; db password; database password; "
+        "recovery code; backup code; verification code; activation code; magic link",
+        "session": "session sessid jsessionid phpsessid; session id; session key; session identifier; sess id; "
+        "cookie id; previous session id",
         "device": "idfa gaid aaid imei imsi iccid meid udid; device id; device identifier; installation id; install id; "
-        "advertising id; advertiser id; serial number; device serial; mac address; mac addr; device fingerprint; "
-        "browser fingerprint; device token; push token",
-        "user": "user username enduser customer patient person employee visitor subscriber passenger "
-        "screenname; user id; user ids; user name; user identifier; user uuid; user guid; user key; login name; "
-        "customer id; customer number; customer no; customer key; customer uuid; member id; patient id; person id; "
-        "subscriber id; visitor id; employee id; employee number; passenger id; student id; contact id; end user; "
-        "anonymous id; distinct id; user login",
-        "name": "surname forename firstname lastname fullname givenname familyname middlename nickname vorname nachname "
-        "prenom apellido apellidos cognome cardholder; first name; last name; middle name; given name; family name; "
-        "full name; maiden name; legal name; real name; nick name; customer name; patient name; person name; "
-        "employee name; contact name; member name; guest name; passenger name; student name; holder name; "
-        "recipient name; sender name; card holder; account holder; card holder name; father name; mother name; "
-        "mothers maiden name",
+        "advertising id; advertiser id; serial number; device serial; mac address; mac addr; "
+        "device fingerprint; browser fingerprint; device token; push token",
+        "user": "user username enduser customer patient person employee visitor subscriber passenger screenname; "
+        "user id; user ids; user name; user identifier; user uuid; user guid; user key; login name; "
+        "customer id; customer number; customer no; customer key; customer uuid; member id; patient id; "
+        "person id; subscriber id; visitor id; employee id; employee number; passenger id; student id; "
+        "contact id; end user; anonymous id; distinct id; user login",
+        "name": "surname forename firstname lastname fullname givenname familyname middlename nickname vorname "
+        "nachname prenom apellido apellidos cognome cardholder; first name; last name; middle name; "
+        "given name; family name; full name; maiden name; legal name; real name; nick name; customer name; "
+        "patient name; person name; employee name; contact name; member name; guest name; passenger name; "
+        "student name; holder name; recipient name; sender name; card holder; account holder; "
+        "card holder name; father name; mother name; mothers maiden name",
         "address": "street postcode zipcode postalcode plz; street address; home address; shipping address; "
-        "billing address; mailing address; postal address; delivery address; residential address; customer address; "
-        "address line; address 1; address 2; street name; street number; house number; zip code; post code; postal code",
+        "billing address; mailing address; postal address; delivery address; residential address; "
+        "customer address; address line; address 1; address 2; street name; street number; house number; "
+        "zip code; post code; postal code",
         "birth": "dob birthdate birthday geburtsdatum; birth date; birth day; date of birth; birth year; year of birth",
         "sensitive": "gender ethnicity religion salary; marital status; sexual orientation; blood type; health condition",
         "location": "latitude longitude lat lon lng geohash gps; lat lng; lat lon; lat long; gps coordinates; geo point; "
@@ -99,12 +103,12 @@ _HINTS: Mapping[str, str] = MappingProxyType(
         "secret": "key auth signature sig pass",
         "version": "version versions ver release build sku oid semver revision rev tag; os version; ip version",
         "id": "id ids uuid guid uid hash digest checksum fingerprint etag sha md5 sha1 sha256 commit ref sid",
-        "number": "number no num nr count counts total totals sum size bytes length len port code status rank score level "
-        "offset index position seconds minutes hours days ms us ns millis micros nanos duration time timestamp ts epoch "
-        "amount quantity qty price cost ratio percent rate weight height width depth limit quota line column seq "
-        "sequence ordinal order",
+        "number": "number no num nr count counts total totals sum size bytes length len port code status rank score "
+        "level offset index position seconds minutes hours days ms us ns millis micros nanos duration time "
+        "timestamp ts epoch amount quantity qty price cost ratio percent rate weight height width depth limit "
+        "quota line column seq sequence ordinal order",
     }
-)
+)  # fmt: skip
 """What detectors may expect under the word at the end of a name, where values are not replaced whole."""
 
 _UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))

@@ -257,3 +257,35 @@ def test_every_file_that_cannot_be_used_is_named_at_once(tmp_path: Path) -> None
         f"{wrong}: version: must be 1 or more",
         f"{absent}: No such file or directory",
     ]
+
+
+def test_what_the_law_asks_for_is_read_and_checked_for_known_shapes() -> None:
+    good = parse_contract(orjson.dumps(body(purposes=["fraud", "analytics"], legal_basis="consent", residency=["eu"])))
+    assert (good.purpose, good.all_purposes(), good.residency) == ("fraud", ("fraud", "analytics"), ("eu",))
+    old = parse_contract(orjson.dumps(body(purpose="Anything at all")))
+    assert (old.all_purposes(), old.residency, old.legal_basis) == (("Anything at all",), WHERE_COLLECTED, "")
+    wrong = body(
+        purpose="sales", purposes=["Two Words", "fraud"], legal_basis="because", residency=["the moon"], retention="soon",
+        loosens={"fields.place": " "},
+    )  # fmt: skip
+    assert [line.partition(":")[0] for line in problems(wrong)] == [
+        "purposes", "purpose", "legal_basis", "residency", "retention", "loosens.fields.place",
+    ]  # fmt: skip
+    assert [line.partition(":")[0] for line in problems(body(purposes=[], residency=["eu", "eu"], loosens={"a": 1}))] == [
+        "loosens", "purposes", "residency",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ({"kind": "dimension", "generalise": "rot13"}, "is none of ip_prefix"),
+        ({"kind": "unique", "generalise": "date"}, "only a dimension of type string"),
+        ({"kind": "dimension", "type": "integer", "generalise": "age_band"}, "only a dimension of type string"),
+        ({"kind": "dimension", "values": ["a"], "generalise": "date"}, "a closed set is coarse already"),
+        ({"kind": "free_text", "type": "integer"}, "a free text is a string"),
+    ],
+)
+def test_a_field_is_made_coarse_only_where_that_means_something(field: dict[str, Any], said: str) -> None:
+    (line,) = problems(body(fields={"place": field}))
+    assert said in line
