@@ -246,33 +246,38 @@ class Accumulator:
         context = canonical_context(batch.origin.context)
         shared = [(key, context[key]) for key in SERIES_CONTEXT if key in context]
         own = [*shared, ("instance", context["instance"])] if "instance" in context else shared
-        cleaner = self.tools.cleaner
-        unit = self.tools.scrubber.value
-        kept = [[place for place, name in enumerate(m.labels) if not cleaner.personal(name)] for m in batch.metrics]
+        cleaner, unit = self.tools.cleaner, self.tools.scrubber.value
+        plans = [cleaner.plan(m.labels) for m in batch.metrics]
         heads = [
-            RollupMetric(m.name, m.type, m.name, unit(m.unit)[0], tuple(m.labels[i] for i in places), m.granularity)
-            for m, places in zip(batch.metrics, kept, strict=True)
+            RollupMetric(m.name, m.type, m.name, unit(m.unit)[0], tuple(name for name, _, _ in plan), m.granularity)
+            for m, plan in zip(batch.metrics, plans, strict=True)
+        ]
+        context_labels = [
+            [
+                (name, cleaner.label(name, value))
+                for name, value in (own if h.type == "gauge" else shared)
+                if name not in h.labels
+            ]
+            for h in heads
         ]
         used = np.bincount(batch.index[rows], minlength=len(batch.series))
         codes = np.zeros((len(batch.series), 3), np.int64)
-        context_labels = {name: cleaner.label(name, value) for name, value in own}
         for position, one in enumerate(batch.series):
             if not used[position]:  # of what is refused not even the name goes on
                 continue
             which: int = one[0]
-            head, labels, changed = heads[which], list[tuple[str, str]](), list[str]()
-            for name, _ in own if head.type == "gauge" else shared:
-                if name not in head.labels:
-                    text, rules = context_labels[name]
-                    labels.append((name, text))
-                    changed += rules
-            for place in kept[which]:
-                name = batch.metrics[which].labels[place]
-                text, rules = cleaner.label(name, one[place + 1])
+            head, plan = heads[which], plans[which]
+            labels: list[tuple[str, str]] = []
+            changed: tuple[str, ...] = () if len(plan) == len(one) - 1 else (PERSONAL_NAME,)
+            for name, (text, rules) in context_labels[which]:
                 labels.append((name, text))
-                changed += rules
-            if len(kept[which]) < len(one) - 1:
-                changed.append(PERSONAL_NAME)
+                if rules:
+                    changed += rules
+            for name, place, clean in plan:
+                text, rules = clean(one[place])
+                labels.append((name, text))
+                if rules:
+                    changed += rules
             for rule in changed:
                 self.scrubbed[rule] += int(used[position])
             series = self.metrics.series_code(head.name, canonical_labels(labels))
@@ -285,10 +290,11 @@ class Accumulator:
         found: dict[str, Array] = {}
         personal = np.array([cleaner.personal(m.name) for m in batch.metrics], bool)
         if personal.any():
-            found[PERSONAL_NAME] = personal[np.array([one[0] for one in batch.series], np.int64)][batch.index]
+            found[PERSONAL_NAME] = personal[np.array([int(one[0]) for one in batch.series], np.int64)][batch.index]
         places = [m.labels.index("region") + 1 if "region" in m.labels else 0 for m in batch.metrics]
         if any(places):
-            foreign = [bool(places[one[0]]) and not accepts(one[places[one[0]]]) for one in batch.series]
+            named = [(places[int(one[0])], one) for one in batch.series]
+            foreign = [bool(place) and not accepts(str(one[place])) for place, one in named]
             if any(foreign):
                 found[WRONG_REGION] = np.array(foreign, bool)[batch.index]
         return found

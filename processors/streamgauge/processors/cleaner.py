@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from streamgauge.schemas.columns import Array
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.generalise import SCANNED, UNKNOWN, generalise
 from streamgauge.schemas.privacy import Action, Policy, compile_policy, label_action
-from streamgauge.schemas.stock_classes import GENERALISE, REPLACE
+from streamgauge.schemas.stock_classes import GENERALISE, REPLACE, SCAN
 
 UNKNOWN_RULE, PERSONAL_NAME = "unknown_value", "personal_name"
 """Rules under which values are counted that a coarse form could not be made of, and names that hold personal data."""
@@ -71,12 +72,24 @@ class Cleaner:
 
     def label(self, name: str, text: str) -> Cleaned:
         """The clean value of a metric's or context's label, and the rules that changed it."""
+        return self.value(self._action(name), text)
+
+    def plan(self, names: Sequence[str]) -> list[tuple[str, int, Callable[[str], Cleaned]]]:
+        """For each label that keeps its name: the name, the place of its values in a series, and what cleans them."""
+        kept = [(name, place, self._action(name)) for place, name in enumerate(names, 1) if not self.personal(name)]
+        scan = self.scrubber.value
+        return [
+            (name, place, scan if one.kind == SCAN and not one.hint else partial(self.value, one))
+            for name, place, one in kept
+        ]
+
+    def _action(self, name: str) -> Action:
         action = self._labels.get(name)
         if action is None:
             if len(self._labels) >= MAX_NAMES:
                 self._labels.clear()
             action = self._labels[name] = label_action(name)
-        return self.value(action, text)
+        return action
 
     def value(self, action: Action, text: str) -> Cleaned:
         """The clean value under an action, and the rules that changed it. An empty value stays empty."""

@@ -66,7 +66,7 @@ def tools() -> Tools:
 
 def shown(found: Totals) -> str:
     """Everything that rollups name."""
-    return repr([key[:2] for key in found.cells]) + repr(found.labels)
+    return repr([key[:2] for key in found.cells]) + repr(list(found.labels.values()))
 
 
 @MODERATE

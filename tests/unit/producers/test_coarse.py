@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -63,7 +63,7 @@ def sent(**values: Any) -> tuple[bytes, dict[str, str], dict[str, int]]:
         ("named_country", "nz", b'"nz"', "NZ"),
         ("named_country", "203.0.113.77", b"113.77", UNKNOWN),
         ("born", date(1987, 4, 12), b"04-12", "1987-04"),
-        ("born", datetime(1987, 4, 12, 9, 30), b"04-12", "1987-04"),
+        ("born", datetime(1987, 4, 12, 9, 30, tzinfo=UTC), b"04-12", "1987-04"),
         ("born", "1987-04-12", b"04-12", "1987-04"),
         ("age", 37, b'"37"', "35-44"),
         ("client", "curl/8.4.0 (zelda)", b"zelda", "curl"),
@@ -99,8 +99,8 @@ def test_a_resolver_is_asked_once_for_each_value_of_a_batch() -> None:
 
 
 def test_what_is_no_text_number_or_date_is_refused() -> None:
-    producer, *_ = captured_producer(on_error="raise")
-    with pytest.raises(EventValueError, match="wrong_type|not a value of its type"):
+    producer, *_ = captured_producer(strict=True)
+    with pytest.raises(EventValueError, match="not a value of its type"):
         producer.emit(SignedUp(age=True))
     with pytest.raises(EventValueError):
         producer.emit(SignedUp(network=object()))
