@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamgauge.processors.cleaner import Cleaner
 from streamgauge.processors.scrub import DistinctHasher, Scrubber
 from streamgauge.processors.tools import Tools
 from streamgauge.schemas.batches import MetricHead
@@ -130,6 +131,15 @@ def test_cleaning_changes_neither_counts_nor_sums_of_metrics(sent: list[Sample],
     assert "example.com" not in repr([one.metrics for _, one in found.messages])
     for labels in found.labels.values():
         assert not any(canary in value for name, value in labels if name in SURE for canary in CANARIES)
+
+
+@MODERATE
+@given(st.sampled_from(LABELS), st.one_of(words, st.text(max_size=60), st.lists(words, max_size=3).map("&a=".join)))
+def test_cleaning_twice_is_cleaning_once_and_two_workers_agree(name: str, value: str) -> None:
+    cleaner = Cleaner(Scrubber())
+    once, _ = cleaner.label(name, value)
+    assert cleaner.label(name, once)[0] == once
+    assert Cleaner(Scrubber()).label(name, value)[0] == once
 
 
 @MODERATE

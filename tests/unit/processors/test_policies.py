@@ -134,10 +134,12 @@ PERSONAL = [
     "calls.203.0.113.77",
     "host_203_0_113_77",
     "mail_to_zelda_at_example_com",
+    "logins.zelda_fitzgerald_at_mail_shop_co_uk",
     "zelda_gmail_com",
 ]
 ORDINARY = [
-    "http_requests_total", "p99_latency_ms", "requests_2xx", "bytes_1_2_3_4", "v1_2_3", "orders_at_example",
+    "http_requests_total", "p99_latency_ms", "requests_2xx", "bytes_1_2_3_4", "v1_2_3", "orders_at_example_shop",
+    "wait_at_disk_io", "rate_at_peak_us", "look_at_me_in",
     "password_resets_total",
     "latency_bucket_10_20_30_40", "sum_1790000000000", "job_2024_01_15", "user_emails_sent",
 ]  # fmt: skip
