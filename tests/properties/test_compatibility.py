@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -178,7 +179,7 @@ VISIT = Contract(
 )
 
 
-def loosened(name: str, **changes: object) -> Contract:
+def loosened(name: str, **changes: Any) -> Contract:
     """The next version with another field."""
     return replace(VISIT, version=2, fields={**VISIT.fields, name: replace(VISIT.fields[name], **changes)})
 
