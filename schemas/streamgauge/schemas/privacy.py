@@ -72,6 +72,27 @@ class Policy:
         }
 
 
+_SPOKEN: Mapping[str, str] = MappingProxyType(
+    {
+        "email": "an e-mail address",
+        "phone": "a phone number",
+        "card": "a payment card",
+        "iban": "a bank account",
+        "account": "a bank account",
+        "national_id": "a national number",
+        "passport": "a passport",
+        "ip": "a network address",
+        "secret": "a secret",
+        "session": "a session",
+        "device": "a device",
+        "user": "a person",
+        "name": "a person's name",
+        "address": "where somebody lives",
+        "birth": "somebody's birth",
+        "sensitive": "a sensitive matter",
+        "location": "a place on the map",
+    }
+)
 UNDECLARED = Action(DROP, "unknown_field", why="the contract does not declare it")
 
 
@@ -101,7 +122,7 @@ def label_action(name: str) -> Action:
     if stock and (not said.rule or stock.group not in GENERAL or not stock.attribute.endswith("*")):
         return Action(stock.action, stock.rule, stock.hint, f"the conventions know {stock.attribute}: {stock.group}")
     if said.rule:
-        return Action(REPLACE, said.rule, said.hint, f"its name says that it holds a {said.rule.replace('_', ' ')}")
+        return Action(REPLACE, said.rule, said.hint, f"its name speaks of {_SPOKEN.get(said.rule, said.rule)}")
     hint = stock.hint if stock and not said.hint else said.hint
     return Action(SCAN, hint=hint, why="nothing is known of it; detectors see every value")
 

@@ -100,10 +100,11 @@ def test_a_resolver_is_asked_once_for_each_value_of_a_batch() -> None:
 
 def test_what_is_no_text_number_or_date_is_refused() -> None:
     producer, *_ = captured_producer(strict=True)
+    odd: Any = object()
     with pytest.raises(EventValueError, match="not a value of its type"):
         producer.emit(SignedUp(age=True))
     with pytest.raises(EventValueError):
-        producer.emit(SignedUp(network=object()))
+        producer.emit(SignedUp(network=odd))
 
 
 def test_the_contract_says_how_a_field_is_made_coarse_and_not_who_helps() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from streamgauge.processors.series import SERIES_CONTEXT
 from streamgauge.schemas.contracts import Contract, Field
+from streamgauge.schemas.key_names import table
 from streamgauge.schemas.names import ALIASES, free_label
 from streamgauge.schemas.privacy import UNDECLARED, compile_policy, findings, label_action, rules_version
 from streamgauge.schemas.stock_classes import STOCK, by_group, stock_class
@@ -56,7 +57,7 @@ def test_the_policy_explains_itself_without_a_value_of_a_closed_set() -> None:
     lines = list(compile_policy(replace(VISIT, fields={"plan": Field("dimension", values=("tin", "gold"))})).explain())
     assert lines == ["plan: closed: a closed set of values, reviewed with the contract"]
     lines = list(compile_policy(VISIT).explain())
-    assert lines[1] == "email: replace email: its name says that it holds a email"
+    assert lines[1] == "email: replace email: its name speaks of an e-mail address"
     assert lines[2].startswith("client_address: generalise ip_prefix: the conventions know client.address")
 
 
@@ -153,6 +154,12 @@ def test_the_longest_fitting_class_counts_and_a_name_that_speaks_of_people_is_he
     name: str, kind: str, rule: str
 ) -> None:
     assert (label_action(name).kind, label_action(name).rule) == (kind, rule)
+
+
+def test_every_rule_of_names_has_words_for_people() -> None:
+    said = {rule: label_action(" ".join(words[0])).why for rule, words in table().items()}
+    assert all(f"speaks of {rule}" not in why for rule, why in said.items())
+    assert len(said) == 17
 
 
 def test_no_attribute_has_two_classes() -> None:
