@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -160,3 +161,72 @@ def test_what_only_explains_may_change() -> None:
         "owner", "description", "examples", "retention", "fields.page.description", "fields.page.column",
         "fields.page.optional", "fields.plan.values",
     }  # fmt: skip
+
+
+VISIT = Contract(
+    "visit",
+    1,
+    {
+        "page": Field("dimension", values=("a", "b")),
+        "network": Field("dimension", generalise="ip_prefix"),
+        "note": Field("dropped", optional=True),
+        "person": Field("unique"),
+    },
+    purpose="analytics",
+    legal_basis="consent",
+    retention="30d",
+    residency=("eu",),
+)
+
+
+def loosened(name: str, **changes: Any) -> Contract:
+    """The next version with another field."""
+    return replace(VISIT, version=2, fields={**VISIT.fields, name: replace(VISIT.fields[name], **changes)})
+
+
+@pytest.mark.parametrize(
+    ("new", "place"),
+    [
+        (loosened("page", values=()), "fields.page"),
+        (loosened("network", generalise=""), "fields.network"),
+        (loosened("network", generalise="url"), "fields.network"),
+        (loosened("note", kind="dimension"), "fields.note"),
+        (replace(VISIT, version=2, purposes=("analytics", "sales")), "purpose"),
+        (replace(VISIT, version=2, legal_basis="legitimate_interests"), "legal_basis"),
+        (replace(VISIT, version=2, retention="400d"), "retention"),
+        (replace(VISIT, version=2, residency=("eu", "us")), "residency"),
+    ],
+)
+def test_showing_more_of_people_needs_a_statement(new: Contract, place: str) -> None:
+    (refused,) = [one for one in compare(VISIT, new) if not one.compatible]
+    assert f'"loosens": {{"{place}": ' in refused.text
+    stated = replace(new, loosens={place: "Reviewed by the privacy officer on 3 May."})
+    assert compatible(compare(VISIT, stated))
+    assert any("Reviewed by the privacy officer" in one.text for one in compare(VISIT, stated))
+    assert not compatible(compare(VISIT, replace(new, loosens={"fields.other": "Reviewed."})))
+
+
+def test_a_statement_does_not_bring_back_what_somebody_reads() -> None:
+    new = replace(loosened("person", kind="dimension"), loosens={"fields.person": "Reviewed."})
+    assert not compatible(compare(VISIT, new))
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        replace(VISIT, version=2, residency=("eu",), purposes=("analytics",)),
+        replace(VISIT, version=2, retention="7d"),
+        replace(
+            VISIT, version=2, fields={**VISIT.fields, "seen": Field("dimension", optional=True, generalise="date")}
+        ),
+    ],
+)
+def test_showing_less_or_the_same_needs_none(new: Contract) -> None:
+    assert compatible(compare(VISIT, new))
+
+
+def test_making_values_coarse_is_another_field() -> None:
+    plain = replace(VISIT, fields={"page": Field("dimension")})
+    assert not compatible(
+        compare(plain, replace(plain, version=2, fields={"page": Field("dimension", generalise="url")}))
+    )

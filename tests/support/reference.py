@@ -24,7 +24,9 @@ from streamgauge.processors.settings import ProcessorSettings, keys_interval_ms
 from streamgauge.producers.settings import ProducerSettings
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract, Field
+from streamgauge.schemas.key_names import table
 from streamgauge.schemas.settings import FOR_EVER, Secret, duration_ms, size_bytes, variable
+from streamgauge.schemas.stock_classes import by_group
 from streamgauge.schemas.topics import ROLLUPS, TOPICS, Topic
 from streamgauge.sinks.ranges import Place, Range
 from streamgauge.sinks.settings import SinkSettings
@@ -218,10 +220,31 @@ def _columns(engine: Engine, database: str, table: str) -> str:
     return "\n".join(["| column | type | |", "|---|---|---|", *lines])
 
 
+ACTIONS = {"replace": "`[{}]`", "generalise": "`{}`", "scan": "scanned"}
+
+
+def classes_section() -> str:
+    """Stock classes, and what becomes of them."""
+    rows = ["| class | becomes | attributes |", "|---|---|---|"]
+    for group, members in by_group().items():
+        for what in dict.fromkeys((one.action, one.rule) for one in members):
+            named = ", ".join(f"`{one.attribute}`" for one in members if (one.action, one.rule) == what)
+            rows.append(f"| {group} | {ACTIONS[what[0]].format(what[1])} | {named} |")
+    return "\n".join(rows)
+
+
+def key_names_section() -> str:
+    """Words at the end of a name, and what replaces values under it."""
+    rows = ["| values become | words at the end of the name |", "|---|---|"]
+    rows += [f"| `[{rule}]` | {', '.join(' '.join(one) for one in words)} |" for rule, words in table().items()]
+    return "\n".join(rows)
+
+
 def plain_sections() -> dict[str, str]:
     """Every section that needs no engine."""
     found = {f"settings.{part}": settings_section(part) for part in PARTS}
     found |= {f"wire.{kind}": wire_section(kind) for kind in EXAMPLES}
+    found |= {"classes": classes_section(), "key_names": key_names_section()}
     return found | {"commands": commands_section(), "topics": topics_section(), "metadata": metadata_section()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal, assert_type
 
 from streamgauge.producers import (
@@ -9,11 +10,14 @@ from streamgauge.producers import (
     Dimension,
     Dropped,
     Event,
+    FreeText,
     Gauge,
+    Generalised,
     Histogram,
     IdempotencyKey,
     Measure,
     Unique,
+    by,
     emit,
     operation,
     set_function,
@@ -59,6 +63,30 @@ OrderPlaced(  # an open value for a closed dimension, a text for a number
     note="",
 )
 emit("order")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # not an event
+
+
+def country_of(address: str) -> str:
+    """As an application resolves addresses."""
+    return "JP" if address else ""
+
+
+class SignedUp(Event, purposes=("analytics", "fraud"), legal_basis="contract", residency=("eu",)):
+    """Somebody opened an account."""
+
+    network: Generalised[str, by("ip_prefix")]
+    came_from: Generalised[str, by("country", country_of)]
+    born: Generalised[date, by("date")]
+    age: Generalised[int | None, by("age_band")] = None
+    remark: FreeText[str | None] = None
+
+
+signed_up = SignedUp(network="203.0.113.77", came_from="203.0.113.77", born=date(1987, 4, 12))
+assert_type(signed_up.network, str)
+assert_type(signed_up.born, date)
+assert_type(signed_up.age, int | None)
+assert_type(signed_up.remark, str | None)
+emit(signed_up)
+SignedUp(network=7, came_from="", born=date(1987, 4, 12))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 REQUESTS.labels("/pay", "200").inc()
 REQUESTS.labels(endpoint="/pay", status="200").inc(2)

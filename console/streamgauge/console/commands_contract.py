@@ -22,7 +22,8 @@ from streamgauge.schemas.windows import TIER_NAMES
 
 CHECK_HELP = """Check contract files and directories of them; exit 1 and every problem when one is wrong.
 
-With --class, the contract of that event's name must also say what the Python class says.
+With --class, the contract of that event's name must also say what the Python class says. Fields whose values a worker
+will replace or make coarse because of their names are noted; --explain says what becomes of every field, and why.
 
 Example: streamgauge contract check contracts/ --class shop.events:OrderPlaced
 """
@@ -55,16 +56,26 @@ def contract() -> None:
 @contract.command(help=CHECK_HELP)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--class", "classes", multiple=True, metavar="MODULE:CLASS", help="Python class to compare; repeatable.")
+@click.option("--explain", is_flag=True, help="Say what becomes of each field's values, by which rule.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def check(paths: tuple[Path, ...], classes: tuple[str, ...], as_json: bool) -> int:
+def check(paths: tuple[Path, ...], classes: tuple[str, ...], explain: bool, as_json: bool) -> int:
     """Read every file, compare every class, print what is wrong."""
+    from streamgauge.schemas.privacy import compile_policy, findings
+
     found, problems = read_all(paths)
+    policies = [compile_policy(one) for one in found]
+    notes = [f"{one.name} version {one.version}: {finding}" for one in found for finding in findings(one)]
     for name in classes:
         problems += compare(name, found)
     if as_json:
-        print_json({"contracts": [one.json() for one in found], "problems": problems})
+        explained = {"policies": [one.json() for one in policies]} if explain else {}
+        print_json({"contracts": [one.json() for one in found], "problems": problems, "notes": notes, **explained})
     else:
-        sys.stdout.writelines(f"{one.name} version {one.version}: {len(one.fields)} fields\n" for one in found)
+        for one, policy in zip(found, policies, strict=True):
+            sys.stdout.write(f"{one.name} version {one.version}: {len(one.fields)} fields\n")
+            sys.stdout.writelines(f"  {line}\n" for line in policy.explain() if explain)
+        for text in notes:
+            note(f"note: {text}")
         for problem in problems:
             note(problem)
     return FINDING if problems else 0

@@ -110,7 +110,7 @@ def find_contract(wanted: str, places: Sequence[Path]) -> Contract:
 
 def consent_for(contract: Contract, granted: str) -> Consent | None:
     """The consent of every row; None where the contract does not depend on one. Raises InputError where it is denied."""
-    goals, basis = contract.goals(), contract.legal_basis
+    goals, basis = contract.all_purposes(), contract.legal_basis
     if not is_gated(goals, basis):
         return None
     try:

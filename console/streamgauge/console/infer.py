@@ -17,6 +17,7 @@ from streamgauge.console.rows import canonical
 from streamgauge.console.suggest import did_you_mean
 from streamgauge.schemas.contracts import RESERVED_COLUMNS, Contract, Field
 from streamgauge.schemas.errors import ContractError, InputError
+from streamgauge.schemas.key_names import tokens, verdict
 
 MAX_DISTINCT = 10_000
 MAX_CLOSED = 20
@@ -26,40 +27,24 @@ REPEATS = 4
 TIME_NAMES = frozenset({"time", "timestamp", "ts", "date", "datetime", "at", "when", "epoch"})
 PERSONAL_NAMES = frozenset(
     {
-        "email",
-        "mail",
-        "phone",
-        "mobile",
-        "tel",
-        "telephone",
-        "fax",
         "name",
-        "firstname",
-        "lastname",
-        "surname",
-        "username",
-        "login",
-        "ip",
-        "ipaddress",
         "address",
-        "street",
-        "postcode",
-        "zipcode",
-        "ssn",
-        "passport",
-        "iban",
-        "card",
-        "birth",
-        "birthday",
-        "dob",
-        "gender",
         "user",
         "customer",
         "patient",
         "person",
         "member",
+        "mobile",
+        "card",
+        "login",
+        "email",
+        "mail",
+        "phone",
+        "birth",
     }
 )
+"""Words anywhere in a column's name that make it personal, beside what names say for themselves (`key_names`): a proposal is
+careful, a reviewer can always name the column."""
 PERSONAL_VALUES = r"@|^\d{1,3}(\.\d{1,3}){3}$"
 PERSONAL_SHARE = 0.01
 """Above this share of a column's distinct values that look like an e-mail or a network address, it counts as personal."""
@@ -241,7 +226,7 @@ def guess_kinds(profiles: Sequence[Profile]) -> dict[str, tuple[str, ...]]:
 
 def looks_personal(one: Profile) -> bool:
     """Whether the name or the values of a column suggest that it is about one person."""
-    return one.personal or bool(_tokens(one) & PERSONAL_NAMES)
+    return one.personal or bool(verdict(one.name).rule) or bool(_tokens(one) & PERSONAL_NAMES)
 
 
 def _whole(values: pl.Series, texts: pl.Series) -> bool:
@@ -254,8 +239,7 @@ def _whole(values: pl.Series, texts: pl.Series) -> bool:
 
 
 def _tokens(one: Profile) -> set[str]:
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", one.name)
-    return {token for token in re.split(r"[^A-Za-z0-9]+", spaced.lower()) if token}
+    return set(tokens(one.name))
 
 
 def _check_names(names: Sequence[str], profiles: Mapping[str, Profile]) -> None:

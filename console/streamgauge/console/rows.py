@@ -14,13 +14,14 @@ from streamgauge.console.instants import instants_ms
 from streamgauge.schemas.batches import MAX_SPAN_MS
 from streamgauge.schemas.columns import pack_array
 from streamgauge.schemas.contracts import Contract, Field
+from streamgauge.schemas.generalise import generalise
 from streamgauge.schemas.packing import Json, index_type
 
 MAX_CHARS = 4096
 MAX_INTEGER = 1 << 53
 """Measures are read as doubles; a larger integer would change silently."""
 
-SENT_KINDS = ("dimension", "measure", "unique", "idempotency_key")
+SENT_KINDS = ("dimension", "measure", "unique", "idempotency_key", "free_text")
 TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 
 Array = NDArray[Any]
@@ -218,7 +219,11 @@ def _texts(column: pl.Series, name: str, field: Field, sieve: _Sieve) -> Texts:
     for bad, reason in checks:
         if bad.any():
             sieve.refuse(_mask(bad)[codes], reason, name)
-    return Texts(tuple(words.to_list()), codes)
+    texts = cast("list[str | None]", words.to_list())
+    if field.generalise:
+        # as applications do: what is precise stays here
+        texts = [None if text is None else generalise(field.generalise, text) for text in texts]
+    return Texts(tuple(texts), codes)
 
 
 def canonical(values: pl.Series, kind: str) -> pl.Series:

@@ -6,9 +6,10 @@ Pure: contracts, keys and the message are given.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from streamgauge.console.dead_letters import Origin, fields_text, instant_text
+from streamgauge.processors.cleaner import Cleaner
 from streamgauge.processors.pseudonyms import DistinctHasher
 from streamgauge.processors.replayed import Headers, replay_of
 from streamgauge.processors.samples import UNIQUE, event_sample, metric_sample
@@ -105,6 +106,10 @@ class Glass:
     scrubber: Scrubber
     hasher: DistinctHasher | None = None
     rows: int = 3
+    cleaner: Cleaner = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cleaner", Cleaner(self.scrubber))
 
     def look(self, passing: Passing, contracts: Mapping[tuple[str, int], Contract]) -> Seen:
         """What may be shown of a message."""
@@ -115,13 +120,12 @@ class Glass:
             batch = decode(value)
         except Refused as refused:
             return Seen(origin, passing.at_ms, len(value or b""), refused.reason, again=marked)
-        clean = self.scrubber.value
         context = canonical_context(batch.origin.context)
-        service = clean(context.get("service", ""))[0]
+        service = self.cleaner.label("service", context.get("service", ""))[0]
         if isinstance(batch, MetricBatch):
             total = len(batch.windows)
-            names = tuple(dict.fromkeys(head.name for head in batch.metrics))
-            sample = metric_sample(batch, self.scrubber, range(min(self.rows, total)))
+            names = tuple(dict.fromkeys(self.cleaner.name(head.name) for head in batch.metrics))
+            sample = metric_sample(batch, self.cleaner, range(min(self.rows, total)))
             return Seen(
                 origin,
                 passing.at_ms,
@@ -136,7 +140,7 @@ class Glass:
             )
         contract = contracts.get((batch.event, batch.contract))
         return Seen(
-            origin, passing.at_ms, len(value or b""), "", "events", (clean(batch.event)[0],), service, len(batch.times),
+            origin, passing.at_ms, len(value or b""), "", "events", (self.cleaner.name(batch.event),), service, len(batch.times),
             # a number that no contract has may be anything
             batch.contract if contract or batch.contract < 1 << 16 else 0, contract is not None,
             self._rows(batch, contract, context.get("tenant", "")) if contract else (), marked,
@@ -150,4 +154,4 @@ class Glass:
             return f"~{int(found):016x}"[: PSEUDONYM_DIGITS + 1] if found else ""
 
         rows = range(min(self.rows, len(batch.times)))
-        return event_sample(batch, contract, self.scrubber, rows, pseudonym=pseudonym)
+        return event_sample(batch, contract, self.cleaner, rows, pseudonym=pseudonym)

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from streamgauge.processors.admission import BAD_VALUE, MISSING_FIELD, Admitted, admit
+from streamgauge.processors.cleaner import PERSONAL_NAME
 from streamgauge.processors.consents import denied
 from streamgauge.processors.event_table import EventTable, TableRollup, event_metrics
 from streamgauge.processors.keys import Halves, KeyTable, RecentKeys
 from streamgauge.processors.metric_table import MetricTable
 from streamgauge.processors.refusals import Arrival, dead_letter
 from streamgauge.processors.replayed import REPEAT, as_told, some_buckets, some_numbers
+from streamgauge.processors.residency import WRONG_REGION
 from streamgauge.processors.scrub import merge_counts
 from streamgauge.processors.sequences import Sequences
 from streamgauge.processors.series import SERIES_CONTEXT, Labels, SeriesIndex, canonical_context, canonical_labels
@@ -80,9 +82,12 @@ class Accumulator:
             if arrival.again is not None:
                 batch = as_told(batch, arrival.again)
             if isinstance(batch, EventBatch):
+                if self.tools.cleaner.personal(batch.event):
+                    rows = len(batch.times)
+                    raise Refused(PERSONAL_NAME)
                 key = (batch.event, batch.contract)
                 contract = contracts.get(key)
-                if contract is None and hold(key):
+                if contract is None and self._ours(batch) and hold(key):
                     return False
                 if contract is not None and contract.of_kind("idempotency_key") and not self.keys.ready:
                     self.keys.wanted = True
@@ -90,12 +95,16 @@ class Accumulator:
             if self._first_time(batch, arrival):
                 if isinstance(batch, MetricBatch):
                     rows = int(batch.count.sum())
+                    self._check_region(batch)
                     self._add_metrics(batch, arrival)
                 else:
                     rows = len(batch.times)
+                    self._check_region(batch)
                     if contract is None:
                         raise Refused(UNKNOWN_CONTRACT, f"{batch.event} version {batch.contract}")
                     rows = _points(batch, contract, np.ones(rows, bool))
+                    if not self.tools.residency.may_process(contract):
+                        raise Refused(WRONG_REGION, f"{contract.name} may be processed elsewhere")
                     self._add_events(batch, contract, arrival)
             self.batches += 1
         except Refused as refused:
@@ -106,6 +115,13 @@ class Accumulator:
     def _first_time(self, batch: Batch, arrival: Arrival) -> bool:
         # the number of a replay came with the message that was refused; what recognises replays is `add_repeat`'s caller
         return arrival.again is not None or self.sequences.first_time(batch.origin, arrival.now_ms // 1000)
+
+    def _ours(self, batch: Batch) -> bool:
+        return self.tools.residency.accepts(canonical_context(batch.origin.context).get("region", ""))
+
+    def _check_region(self, batch: Batch) -> None:
+        if not self._ours(batch):
+            raise Refused(WRONG_REGION, "the batch names another region")
 
     def add_repeat(self, value: bytes | None) -> None:
         """Account for a replay that came before: a message, and nothing of it."""
@@ -133,7 +149,7 @@ class Accumulator:
         now_ms = arrival.now_ms
         context = canonical_context(batch.origin.context)
         labels = canonical_labels((key, context[key]) for key in SERIES_CONTEXT if key in context)
-        admitted = admit(batch, contract, self.tools.scrubber, self.tools.hasher, context.get("tenant", ""))
+        admitted = admit(batch, contract, self.tools.cleaner, self.tools.hasher, context.get("tenant", ""))
         labels = self._clean(labels)
         keep = self._consented(batch, contract)
         masks = self.tools.policy.refused(batch.times, now_ms, batch.origin.backfill)
@@ -207,14 +223,14 @@ class Accumulator:
     def _clean(self, labels: Labels) -> Labels:
         cleaned: list[tuple[str, str]] = []
         for name, value in labels:
-            text, rules = self.tools.scrubber.value(value)
+            text, rules = self.tools.cleaner.label(name, value)
             self.scrubbed.update(rules)
             cleaned.append((name, text))
         return tuple(cleaned)
 
     def _add_metrics(self, batch: MetricBatch, arrival: Arrival) -> None:
         now_ms = arrival.now_ms
-        masks = self.tools.policy.refused(batch.windows, now_ms, batch.origin.backfill)
+        masks = self._refused_names(batch) | self.tools.policy.refused(batch.windows, now_ms, batch.origin.backfill)
         rows = np.arange(len(batch.windows))
         for reason, mask in masks.items():
             if points := int(batch.count[rows][mask[rows]].sum()):
@@ -244,28 +260,58 @@ class Accumulator:
         context = canonical_context(batch.origin.context)
         shared = [(key, context[key]) for key in SERIES_CONTEXT if key in context]
         own = [*shared, ("instance", context["instance"])] if "instance" in context else shared
-        clean = self.tools.scrubber.value
-        heads = [RollupMetric(m.name, m.type, m.name, clean(m.unit)[0], m.labels, m.granularity) for m in batch.metrics]
-        numbers = [(self.metrics.metric_code(head), tier_index(head.granularity)) for head in heads]
+        cleaner, unit = self.tools.cleaner, self.tools.scrubber.value
+        plans = [cleaner.plan(m.labels) for m in batch.metrics]
+        heads = [
+            RollupMetric(m.name, m.type, m.name, unit(m.unit)[0], tuple(name for name, _, _ in plan), m.granularity)
+            for m, plan in zip(batch.metrics, plans, strict=True)
+        ]
+        context_labels = [
+            [
+                (name, cleaner.label(name, value))
+                for name, value in (own if h.type == "gauge" else shared)
+                if name not in h.labels
+            ]
+            for h in heads
+        ]
         used = np.bincount(batch.index[rows], minlength=len(batch.series))
         codes = np.zeros((len(batch.series), 3), np.int64)
         for position, one in enumerate(batch.series):
+            if not used[position]:  # of what is refused not even the name goes on
+                continue
             which: int = one[0]
-            values: tuple[str, ...] = one[1:]
-            head = heads[which]
+            head, plan = heads[which], plans[which]
             labels: list[tuple[str, str]] = []
-            base = own if head.type == "gauge" else shared
-            for name, value in [
-                *(pair for pair in base if pair[0] not in head.labels),
-                *zip(head.labels, values, strict=True),
-            ]:
-                text, rules = clean(value)
-                for rule in rules:
-                    self.scrubbed[rule] += int(used[position])
+            changed: tuple[str, ...] = () if len(plan) == len(one) - 1 else (PERSONAL_NAME,)
+            for name, (text, rules) in context_labels[which]:
                 labels.append((name, text))
-            code, tier = numbers[which]
-            codes[position] = code, self.metrics.series_code(head.name, canonical_labels(labels)), tier
+                if rules:
+                    changed += rules
+            for name, place, clean in plan:
+                text, rules = clean(one[place])
+                labels.append((name, text))
+                if rules:
+                    changed += rules
+            for rule in changed:
+                self.scrubbed[rule] += int(used[position])
+            series = self.metrics.series_code(head.name, canonical_labels(labels))
+            codes[position] = self.metrics.metric_code(head), series, tier_index(head.granularity)
         return codes
+
+    def _refused_names(self, batch: MetricBatch) -> dict[str, Array]:
+        """Rows of metrics whose own name is personal, and of series that say that they are another region's."""
+        cleaner, accepts = self.tools.cleaner, self.tools.residency.accepts
+        found: dict[str, Array] = {}
+        personal = np.array([cleaner.personal(m.name) for m in batch.metrics], bool)
+        if personal.any():
+            found[PERSONAL_NAME] = personal[np.array([int(one[0]) for one in batch.series], np.int64)][batch.index]
+        places = [m.labels.index("region") + 1 if "region" in m.labels else 0 for m in batch.metrics]
+        if any(places):
+            named = [(places[int(one[0])], one) for one in batch.series]
+            foreign = [bool(place) and not accepts(str(one[place])) for place, one in named]
+            if any(foreign):
+                found[WRONG_REGION] = np.array(foreign, bool)[batch.index]
+        return found
 
     def roll_up(self, index: SeriesIndex) -> list[tuple[list[RollupMetric], list[RollupMetric], TableRollup]]:
         """Every table's metrics, distinct metrics and rows."""

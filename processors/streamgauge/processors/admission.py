@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from streamgauge.processors.cleaner import Cleaner
 from streamgauge.processors.keys import Halves
 from streamgauge.processors.pseudonyms import DistinctHasher
-from streamgauge.processors.scrub import Scrubber
 from streamgauge.schemas.columns import Array, Numbers, Strings
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.decoding import EventBatch
 from streamgauge.schemas.errors import Refused
+from streamgauge.schemas.privacy import CLOSED
 
 BAD_VALUE, MISSING_FIELD, WRONG_TYPE = "bad_value", "missing_field", "wrong_type"
 
@@ -35,10 +36,11 @@ class Admitted:
     earlier_keys: tuple[Halves, ...] = ()
 
 
-def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: DistinctHasher, tenant: str) -> Admitted:
-    """Sort a batch's fields by their declared class and clean them. Raises Refused when a required field is absent or
-    has another type than declared."""
+def admit(batch: EventBatch, contract: Contract, cleaner: Cleaner, hasher: DistinctHasher, tenant: str) -> Admitted:
+    """Sort a batch's fields by their declared class and clean them as the contract's policy says. Raises Refused when a
+    required field is absent or has another type than declared."""
     n = len(batch.times)
+    policy = cleaner.policy(contract)
     admitted = Admitted({}, {}, {})
     bad: Array | None = None
     keys: Halves | None = None
@@ -56,11 +58,12 @@ def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: Dis
                 continue
         if declared.kind == "dimension":
             column = _strings(column, name)
-            if declared.values:
+            action = policy.action(name)
+            if action.kind == CLOSED:
                 bad = _outside(column, declared.values, declared.optional, bad)
                 admitted.dimensions[name] = ([value or "" for value in column.dictionary], column.index)
             else:
-                cleaned, changed = scrubber.dictionary(column.dictionary, column.index)
+                cleaned, changed = cleaner.dictionary(action, column.dictionary, column.index)
                 admitted.scrubbed.update(changed)
                 admitted.dimensions[name] = (cleaned, column.index)
         elif declared.kind == "unique":
@@ -81,11 +84,21 @@ def admit(batch: EventBatch, contract: Contract, scrubber: Scrubber, hasher: Dis
             if not isinstance(column, Numbers):
                 raise Refused(WRONG_TYPE, name)
             admitted.measures[name] = column
+        elif declared.kind == "free_text":
+            admitted.scrubbed["free_text"] += _given(column)
         elif declared.kind == "dropped":
             admitted.scrubbed["dropped"] += n
     for name in batch.fields.keys() - contract.fields.keys():
         admitted.scrubbed["unknown_field"] += len(batch.times) if name else 0
     return Admitted(admitted.dimensions, admitted.measures, admitted.uniques, bad, admitted.scrubbed, keys, earlier)
+
+
+def _given(column: Strings | Numbers) -> int:
+    """How many rows have a value."""
+    if not isinstance(column, Strings):
+        return len(column.values) - (0 if column.missing is None else len(np.unique(column.missing)))
+    there = np.array([bool(value) for value in column.dictionary], bool)
+    return int(np.count_nonzero(there[column.index]))
 
 
 def _strings(column: Strings | Numbers, name: str) -> Strings:

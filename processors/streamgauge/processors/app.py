@@ -51,7 +51,13 @@ class Worker:
         self._feed = ContractFeed(settings.librdkafka(), settings.region, load_contracts(settings.contracts))
         self._around = Surroundings(
             broker=self._broker,
-            tools=Tools(Scrubber(), self._hasher, settings.time_policy(), settings.max_message_bytes),
+            tools=Tools(
+                Scrubber(),
+                self._hasher,
+                settings.time_policy(),
+                settings.max_message_bytes,
+                settings.residency(),
+            ),
             contracts=self._feed.current,
             seek=self._seek,
             now_ms=_now_ms,

@@ -12,7 +12,7 @@ from streamgauge.schemas.decoding import EventBatch
 
 def denied(batch: EventBatch, contract: Contract) -> dict[str, Array]:
     """Masks of the rows that must be dropped, by reason and purpose. Rows without a consent that can be read grant nothing."""
-    goals, basis = contract.goals(), contract.legal_basis
+    goals, basis = contract.all_purposes(), contract.legal_basis
     if not is_gated(goals, basis):
         return {}
     if batch.consents is None:

@@ -315,7 +315,7 @@ class Partition:
         """Whether to wait for a contract: for a while after it was first missed, and not again later."""
         now = self._around.steady_ms()
         if wanted not in self._missed_ms:
-            event, _ = self._around.tools.scrubber.value(wanted[0])
+            event = self._around.tools.cleaner.name(wanted[0])
             log.info("%s/%s waits for the contract of %s, at offset %d", *self._where(), event, self._position.next)
         return now - self._missed_ms.setdefault(wanted, now) < self._around.contract_wait_ms
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamgauge.processors.residency import WRONG_REGION
 from streamgauge.processors.samples import ROWS, event_sample, metric_sample
 from streamgauge.processors.series import canonical_context
 from streamgauge.processors.tools import Place, Tools
@@ -53,14 +54,16 @@ def dead_letter(
         points,
         arrival.now_ms,
         # an event that no contract declares is called whatever its sender likes
-        clean(batch.event)[0] if isinstance(batch, EventBatch) else "",
+        tools.cleaner.name(batch.event) if isinstance(batch, EventBatch) else "",
         clean(refused.detail)[0],
         _version(batch, contract),
         clean(canonical_context(batch.origin.context).get("service", ""))[0] if batch else "",
         len(arrival.value or b""),
         tools.hasher.fingerprint(arrival.value),
         _which(again, rows, numbers, total),
-        _sample(batch, contract, tools, np.arange(min(ROWS, total)) if rows is None else rows[:ROWS], numbers),
+        ()
+        if refused.reason == WRONG_REGION
+        else _sample(batch, contract, tools, np.arange(min(ROWS, total)) if rows is None else rows[:ROWS], numbers),
         arrival.offset if again else 0,
         place.incarnation,
     )
@@ -85,6 +88,7 @@ def _which(again: Again | None, rows: Array | None, numbers: Array | None, total
 def _sample(
     batch: Batch | None, contract: Contract | None, tools: Tools, rows: Array, numbers: Array | None
 ) -> tuple[SampleRow, ...]:
+    """Cleaned rows; none of what another region's residency keeps from here."""
     if isinstance(batch, EventBatch):
-        return event_sample(batch, contract, tools.scrubber, rows, numbers) if contract else ()
-    return metric_sample(batch, tools.scrubber, rows, numbers) if batch else ()
+        return event_sample(batch, contract, tools.cleaner, rows, numbers) if contract else ()
+    return metric_sample(batch, tools.cleaner, rows, numbers) if batch else ()

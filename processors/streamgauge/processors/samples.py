@@ -11,12 +11,13 @@ from typing import cast
 
 import numpy as np
 
+from streamgauge.processors.cleaner import Cleaner
 from streamgauge.processors.consents import granted_rows
-from streamgauge.processors.scrub import Scrubber
 from streamgauge.schemas.columns import Array, Numbers, Strings
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.decoding import EventBatch, MetricBatch
 from streamgauge.schemas.ledger import SampleRow
+from streamgauge.schemas.privacy import Action
 
 ROWS, FIELDS, CHARS = 3, 16, 64
 UNIQUE = "[unique]"
@@ -28,13 +29,14 @@ Value = str | float | None
 def event_sample(
     batch: EventBatch,
     contract: Contract,
-    scrubber: Scrubber,
+    cleaner: Cleaner,
     rows: Iterable[int],
     numbers: Array | None = None,
     pseudonym: Pseudonym | None = None,
 ) -> tuple[SampleRow, ...]:
     """These rows of a batch of events, but for those that no consent covers. `numbers` says what each row is called, where
     it is not its position."""
+    policy = cleaner.policy(contract)
     shown = [
         (name, declared, column)
         for name, declared in contract.fields.items()
@@ -46,7 +48,9 @@ def event_sample(
             row if numbers is None else int(numbers[row]),
             int(batch.times[row]),
             {
-                name: _value(name, declared, column, row, int(batch.times[row]), scrubber, pseudonym)
+                name: _value(
+                    name, declared, column, row, int(batch.times[row]), cleaner, policy.action(name), pseudonym
+                )
                 for name, declared, column in shown
             },
         )
@@ -60,7 +64,8 @@ def _value(
     column: Strings | Numbers,
     row: int,
     at_ms: int,
-    scrubber: Scrubber,
+    cleaner: Cleaner,
+    action: Action,
     pseudonym: Pseudonym | None,
 ) -> Value:
     if isinstance(column, Numbers):
@@ -73,20 +78,24 @@ def _value(
         return pseudonym(name, text, at_ms) if pseudonym else UNIQUE
     if declared.values:
         return text[:CHARS] if text in declared.values else f"[not in the set, {len(text)} characters]"
-    return scrubber.value(text)[0][:CHARS]
+    return cleaner.value(action, text)[0][:CHARS]
 
 
 def metric_sample(
-    batch: MetricBatch, scrubber: Scrubber, rows: Iterable[int], numbers: Array | None = None
+    batch: MetricBatch, cleaner: Cleaner, rows: Iterable[int], numbers: Array | None = None
 ) -> tuple[SampleRow, ...]:
     """These points of a batch of metrics, with `count` and `sum` beside their labels."""
     found: list[SampleRow] = []
     for row in map(int, rows):
         series = batch.series[int(batch.index[row])]
         head, values = batch.metrics[int(series[0])], cast("tuple[str, ...]", series[1:])
-        labels = {name: scrubber.value(text)[0][:CHARS] for name, text in zip(head.labels, values, strict=True)}
+        labels = {
+            name: cleaner.label(name, text)[0][:CHARS]
+            for name, text in zip(head.labels, values, strict=True)
+            if not cleaner.personal(name)
+        }
         fields: dict[str, Value] = {"count": float(batch.count[row]), "sum": float(batch.sum[row])}
         fields |= dict(list(labels.items())[:FIELDS])
         number = row if numbers is None else int(numbers[row])
-        found.append(SampleRow(number, int(batch.windows[row]), fields, head.name))
+        found.append(SampleRow(number, int(batch.windows[row]), fields, cleaner.name(head.name)))
     return tuple(found)

@@ -31,12 +31,12 @@ class Scrubber:
         self._rules: dict[str, tuple[str, ...]] = {}
         self._forget()
 
-    def value(self, text: str) -> Scrubbed:
-        """The clean text and the rules that changed it."""
+    def value(self, text: str, hint: str = "") -> Scrubbed:  # these detectors need no hint
+        """The clean text and the rules that changed it. `hint` is what the name of the value lets expect."""
         clean = self._clean.get(text)
         return self._learn(text) if clean is None else (clean, self._rules.get(text, ()))
 
-    def dictionary(self, values: Sequence[str | None], index: Array) -> tuple[list[str], Counter[str]]:
+    def dictionary(self, values: Sequence[str | None], index: Array, hint: str = "") -> tuple[list[str], Counter[str]]:
         """Clean values (a missing one is empty) of a dictionary column, and rows changed by rule."""
         changed: Counter[str] = Counter()
         try:
@@ -44,7 +44,7 @@ class Scrubber:
             hits = [(position, value) for position, value in enumerate(values) if value in self._rules]
             found = [(position, self._rules[value or ""]) for position, value in hits]
         except KeyError:
-            both = [self.value(value or "") for value in values]
+            both = [self.value(value or "", hint) for value in values]
             cleaned = [text for text, _ in both]
             found = [(position, rules) for position, (_, rules) in enumerate(both) if rules]
         if found:

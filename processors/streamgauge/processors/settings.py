@@ -8,6 +8,7 @@ from typing import Any
 
 from streamgauge.processors.keys import KeyPolicy
 from streamgauge.processors.policy import CommitPolicy, TimePolicy
+from streamgauge.processors.residency import Residency
 from streamgauge.processors.sequences import SequencePolicy
 from streamgauge.schemas.kafka_config import client_config
 from streamgauge.schemas.settings import (
@@ -50,6 +51,9 @@ class ProcessorSettings:
         NO_SECRET, "instead of a key ring, one key for ever: 16 to 64 random bytes, hexadecimal", Secret
     )
     phone_region: str = setting("", "country (`DE`) of phone numbers without + in fields that are counted", country)
+    data_regions: tuple[str, ...] = setting(
+        (), "further regions that data may name, comma-separated; a * at the end for all that begin so", names
+    )
     embedded: bool = setting(False, "in-process broker: no transactions, at least once", flag)
     incarnation: str = setting("", "life of the topics, where the broker gives them no id", life)
     go_on_after_loss: bool = setting(
@@ -89,6 +93,10 @@ class ProcessorSettings:
         """Which instants are accepted, and where they enter."""
         kept = (self.retention_10s, self.retention_1m, self.retention_1h, self.retention_1d)
         return TimePolicy(self.accepted_age, self.accepted_future, kept)
+
+    def residency(self) -> Residency:
+        """Whose data may be processed: on a laptop everybody's."""
+        return Residency(self.region, ("*",) if self.embedded or self.region == "local" else self.data_regions)
 
     def commit_policy(self) -> CommitPolicy:
         """When a partition commits."""

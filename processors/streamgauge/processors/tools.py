@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from streamgauge.processors.cleaner import Cleaner
 from streamgauge.processors.policy import TimePolicy
 from streamgauge.processors.pseudonyms import DistinctHasher
+from streamgauge.processors.residency import Residency
 from streamgauge.processors.scrub import Scrubber
 
 
@@ -17,6 +19,11 @@ class Tools:
     hasher: DistinctHasher
     policy: TimePolicy = field(default_factory=TimePolicy)
     max_message_bytes: int = 16 << 20
+    residency: Residency = field(default_factory=Residency)
+    cleaner: Cleaner = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cleaner", Cleaner(self.scrubber))
 
 
 @dataclass(frozen=True, slots=True)

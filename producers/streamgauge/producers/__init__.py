@@ -11,7 +11,18 @@ from streamgauge.producers.producer import Producer
 from streamgauge.producers.settings import ProducerSettings, producer_settings
 from streamgauge.producers.sigterm import flush_on_sigterm
 from streamgauge.schemas.consent import Consent
-from streamgauge.schemas.events import Dimension, Dropped, Event, IdempotencyKey, Measure, Unique, unit
+from streamgauge.schemas.events import (
+    Dimension,
+    Dropped,
+    Event,
+    FreeText,
+    Generalised,
+    IdempotencyKey,
+    Measure,
+    Unique,
+    by,
+    unit,
+)
 
 __all__ = [
     "Collector",
@@ -21,7 +32,9 @@ __all__ = [
     "Dropped",
     "Event",
     "FlushReport",
+    "FreeText",
     "Gauge",
+    "Generalised",
     "Histogram",
     "IdempotencyKey",
     "Measure",
@@ -29,6 +42,7 @@ __all__ = [
     "ProducerSettings",
     "Stats",
     "Unique",
+    "by",
     "close_all",
     "emit",
     "flush_all",

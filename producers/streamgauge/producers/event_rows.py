@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from streamgauge.producers.coarse import Coarsen, coarsen_by
 from streamgauge.producers.text import plain
 from streamgauge.schemas.batches import MAX_INSTANT_MS
 from streamgauge.schemas.consent import NOTHING_GRANTED, Consent, denial, is_gated, pack_consents
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.errors import StreamgaugeError
+from streamgauge.schemas.events import Resolver
 from streamgauge.schemas.packing import Json, pack_optional, pack_strings
 
 MAX_CHARS = 4096
@@ -44,6 +46,14 @@ def _text(value: Any) -> str:
     if len(text) > MAX_CHARS:
         raise _Unfit("too_long")
     return text
+
+
+def _precise_text(value: Any) -> str:
+    """What is made coarse before it travels may be a text, an integer or a date."""
+    if isinstance(value, bool):
+        raise _Unfit("wrong_type")
+    said = getattr(value, "isoformat", None)
+    return _text(said() if said else value)
 
 
 def _integer_text(value: Any) -> str:
@@ -96,6 +106,8 @@ def _converter(field: Field) -> Callable[[Any], Any]:
         return _integer if field.type == "integer" else _number
     if field.values:
         return _one_of(frozenset(field.values))
+    if field.generalise:
+        return _precise_text
     return {"integer": _integer_text, "boolean": _boolean_text}.get(field.type, _text)
 
 
@@ -132,18 +144,24 @@ class Column:
 class EventRows:
     """Turns events of one contract into rows, and rows into columns. Dropped fields never enter a row.
 
-    `gated`: it depends on the person's consent whether an event may be sent. Then the caller asks `denied`, and appends the
-    consent to the row.
+    What is made coarse is so in columns. `resolvers` are the application's functions that help with it, by field. `gated`:
+    it depends on the person's consent whether an event may be sent. Then the caller asks `denied`, and appends the consent
+    to the row.
     """
 
-    __slots__ = ("_always", "_columns", "_key", "_plan", "_sometimes", "contract", "gated", "name")
+    __slots__ = ("_always", "_coarse", "_columns", "_key", "_plan", "_sometimes", "contract", "gated", "name")
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, resolvers: Mapping[str, Resolver] | None = None) -> None:
         self.contract = contract
         self.name = contract.name
-        self.gated = is_gated(contract.goals(), contract.legal_basis)
+        self.gated = is_gated(contract.all_purposes(), contract.legal_basis)
         kept = {name: field for name, field in contract.fields.items() if field.kind != "dropped"}
         self._columns = tuple(Column(name, field, _converter(field)) for name, field in kept.items())
+        self._coarse: dict[str, Coarsen] = {
+            name: coarsen_by(field.generalise, (resolvers or {}).get(name))
+            for name, field in kept.items()
+            if field.generalise
+        }
         self._plan: tuple[tuple[str, Any, Callable[[Any], Any], bool, Column], ...] = tuple(
             (one.name, one.usual(), one.convert, one.field.optional, one) for one in self._columns
         )
@@ -187,7 +205,7 @@ class EventRows:
 
     def denied(self, consent: Consent | None) -> str:
         """Why an event with this consent may not be sent, as reason and purpose; empty when it may."""
-        return denial(self.contract.goals(), self.contract.legal_basis, consent or NOTHING_GRANTED)
+        return denial(self.contract.all_purposes(), self.contract.legal_basis, consent or NOTHING_GRANTED)
 
     def points_of(self, row: Row) -> int:
         """One for the event and one for each measure it carries."""
@@ -213,7 +231,9 @@ class EventRows:
         fields: dict[str, Json] = {}
         values_of = list(zip(*rows, strict=True))[1 : len(self._columns) + 1]
         for column, values in zip(self._columns, values_of, strict=True):
-            if column.field.kind != "measure":
+            if coarse := self._coarse.get(column.name):
+                fields[column.name] = pack_strings(coarse(values))
+            elif column.field.kind != "measure":
                 fields[column.name] = pack_strings(values)
             else:
                 fields[column.name] = pack_optional("i8" if column.field.type == "integer" else "f8", values)

@@ -31,7 +31,7 @@ from streamgauge.producers.transport import KafkaTransport, Transport, kafka_con
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.consent import Consent
 from streamgauge.schemas.errors import DeclarationError
-from streamgauge.schemas.events import Event, contract_of
+from streamgauge.schemas.events import Event, contract_of, resolvers_of
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ class Producer:
     def _kind_of(self, event: Event) -> EventRows:
         if not isinstance(event, Event):  # pyright: ignore[reportUnnecessaryIsInstance]  # not every caller is checked
             raise DeclarationError(f"emit takes an event, not a {type(event).__name__}; declare a subclass of Event")
-        return self._kinds.setdefault(type(event), EventRows(contract_of(type(event))))
+        return self._kinds.setdefault(type(event), EventRows(contract_of(type(event)), resolvers_of(type(event))))
 
     def _refuse(self, name: str, reason: str, points: int = 1) -> None:
         self._on_record()  # a loss is told by the flusher, which may have had nothing to do so far

@@ -78,7 +78,7 @@ class ProducerSettings:
     environment: str = setting(DEFAULT_ENVIRONMENT, "deployment environment")
     version: str = setting("", "version of the service")
     instance: str = setting("", "id of this instance; a random suffix is added per process")
-    cloud_region: str = setting("", "region that the data names; the deployment region unless given")
+    cloud_region: str = setting("", "region that the data names, if not the deployment's; workers refuse other regions")
     tenant: str = setting("", "tenant that the data belongs to")
     country: str = setting("", "country that the service runs for")
     flush_interval: int = setting(2_000, "how often metrics are sent", _span_ms)

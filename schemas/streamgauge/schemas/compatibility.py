@@ -1,7 +1,8 @@
 """Compatibility: whether a contract may replace another one, change by change, and why not.
 
-What is in force may grow: optional fields, values of a closed set. It may not take away what somebody reads, change what
-a number means, or show more of a person than before. Pure; two contracts in, a list of changes out.
+What is in force may grow: optional fields, values of a closed set. It may not take away what somebody reads or change what
+a number means; and where it shows more of a person than before, it must say why (`loosens`). Pure; two contracts in, a list
+of changes out.
 """
 
 from __future__ import annotations
@@ -14,8 +15,16 @@ from streamgauge.schemas.packing import Json
 from streamgauge.schemas.settings import FOR_EVER, duration_ms
 from streamgauge.schemas.windows import tier_index
 
-EXPOSURE = {"dropped": 0, "idempotency_key": 1, "unique": 2, "measure": 3, "dimension": 4}
-"""How much of a field's values each kind shows."""
+EXPOSURE = {
+    "dropped": 0,
+    "idempotency_key": 1,
+    "unique": 2,
+    "generalised": 3,
+    "measure": 4,
+    "free_text": 5,
+    "dimension": 6,
+}
+"""How much of a field's values each kind shows; a dimension that is made coarse is `generalised`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +42,7 @@ class Change:
 
 def compare(old: Contract, new: Contract) -> list[Change]:
     """Every difference between what is in force and what is to replace it; empty when there is none."""
-    found = [*_heads(old, new), *_fields(old, new)]
+    found = [*_heads(old, new), *_law(old, new), *_fields(old, new)]
     if old.name == new.name and old.version == new.version and old.json() != new.json():
         found.insert(
             0,
@@ -67,13 +76,6 @@ def _heads(old: Contract, new: Contract) -> Iterator[Change]:
         finer = tier_index(new.granularity) < tier_index(old.granularity)
         lost = "windows before it have no such detail" if finer else "detail that is asked for ends"
         yield _no("granularity", f"{old.granularity} becomes {new.granularity}: {lost}; use another event")
-    if old.purpose != new.purpose:
-        yield _no(
-            "purpose", f"{old.purpose!r} becomes {new.purpose!r}: what was collected for one purpose serves another"
-        )
-    if old.retention != new.retention:
-        longer = _kept_ms(new.retention) > _kept_ms(old.retention)
-        yield Change("retention", not longer, f"{_or_none(old.retention)} becomes {_or_none(new.retention)}")
     for key in ("time", "time_format"):
         before, after = getattr(old, key), getattr(new, key)
         if before != after:
@@ -85,6 +87,43 @@ def _heads(old: Contract, new: Contract) -> Iterator[Change]:
     )
     if old.examples != new.examples:
         yield _yes("examples", "others")
+
+
+def _law(old: Contract, new: Contract) -> Iterator[Change]:
+    """Purposes, legal basis, residency and retention: what people were told when it was collected."""
+    before, after = old.all_purposes(), new.all_purposes()
+    if before != after:
+        added = [purpose for purpose in after if purpose not in before]
+        text = f"{', '.join(before)} becomes {', '.join(after)}"
+        if added:
+            yield _looser(new, "purpose", f"{text}: what was collected for one purpose serves another")
+        else:
+            yield _yes("purpose", text)
+    if old.legal_basis != new.legal_basis:
+        text = f"{_or_none(old.legal_basis)} becomes {_or_none(new.legal_basis)}"
+        if old.legal_basis:
+            yield _looser(new, "legal_basis", f"{text}: people were told another one")
+        else:
+            yield _yes("legal_basis", text)
+    if set(old.residency) != set(new.residency):
+        text = f"{', '.join(old.residency)} becomes {', '.join(new.residency)}"
+        if set(new.residency) - set(old.residency):
+            yield _looser(new, "residency", f"{text}: it may be processed where it was not before")
+        else:
+            yield _yes("residency", text)
+    if old.retention != new.retention:
+        text = f"{_or_none(old.retention)} becomes {_or_none(new.retention)}"
+        longer = _kept_ms(new.retention) > _kept_ms(old.retention)
+        yield _looser(new, "retention", f"{text}: it is kept longer") if longer else _yes("retention", text)
+    if old.loosens != new.loosens:
+        yield _yes("loosens", "says something else")
+
+
+def _looser(new: Contract, place: str, text: str, what: str = "") -> Change:
+    """A change that shows more of people than before: fine when the new contract says why."""
+    if reason := new.loosens.get(place, "").strip():
+        return _yes(place + what, f"{text}. Stated: {reason}")
+    return _no(place + what, f'{text}. If it is meant, say why in the contract: "loosens": {{"{place}": "…"}}')
 
 
 def _kept_ms(text: str) -> float:
@@ -103,7 +142,7 @@ def _or_none(text: str) -> str:
 def _fields(old: Contract, new: Contract) -> Iterator[Change]:
     for name, before in old.fields.items():
         if name in new.fields:
-            yield from _field(f"fields.{name}", before, new.fields[name])
+            yield from _field(f"fields.{name}", before, new.fields[name], new)
         else:
             yield _no(
                 f"fields.{name}", f"is removed ({before.kind}): whoever reads it finds nothing. Keep it, as optional"
@@ -121,12 +160,21 @@ def _added(place: str, field: Field) -> Change:
     )
 
 
-def _field(place: str, old: Field, new: Field) -> Iterator[Change]:
+def _field(place: str, old: Field, new: Field, contract: Contract) -> Iterator[Change]:
     if old.kind != new.kind:
-        if EXPOSURE[new.kind] > EXPOSURE[old.kind]:
-            yield _no(f"{place}.kind", f"{old.kind} becomes {new.kind}: it would show more of its values than before")
+        if EXPOSURE[_class(new)] > EXPOSURE[_class(old)]:
+            text = f"{old.kind} becomes {new.kind}: it would show more of its values than before"
+            yield _looser(contract, place, text, ".kind")
+            if old.kind != "dropped" and place in contract.loosens:
+                yield _no(f"{place}.kind", f"{old.kind} becomes {new.kind}: what is read today ends. Add another field")
         else:
             yield _no(f"{place}.kind", f"{old.kind} becomes {new.kind}: what is read today ends. Add another field")
+    elif old.generalise != new.generalise:
+        text = f"{_or_none(old.generalise)} becomes {_or_none(new.generalise)}"
+        if old.generalise:
+            yield _looser(contract, place, f"{text}: it would show more of its values than before", ".generalise")
+        else:
+            yield _no(f"{place}.generalise", f"{text}: the values that are read today end. Add another field")
     if old.type != new.type:
         yield _no(f"{place}.type", f"{old.type} becomes {new.type}: add a field with the new type")
     if old.unit != new.unit:
@@ -136,18 +184,24 @@ def _field(place: str, old: Field, new: Field) -> Iterator[Change]:
             yield _yes(f"{place}.optional", "may be missing now")
         else:
             yield _no(f"{place}.optional", "optional becomes required: what leaves it out is refused")
-    yield from _values(f"{place}.values", old, new)
+    yield from _values(place, old, new, contract)
     for key in ("description", "column"):
         if getattr(old, key) != getattr(new, key):
             yield _yes(f"{place}.{key}", "says something else")
 
 
-def _values(place: str, old: Field, new: Field) -> Iterator[Change]:
+def _class(field: Field) -> str:
+    return "generalised" if field.generalise else field.kind
+
+
+def _values(where: str, old: Field, new: Field, contract: Contract) -> Iterator[Change]:
+    place = f"{where}.values"
     before, after = set(old.values), set(new.values)
-    if before == after:
+    if before == after or new.generalise:  # that has been told
         return
     if not after:
-        yield _no(place, "the set is opened: any text would pass, personal ones too. Add the values that are missing")
+        text = "the set of values is opened: any text would pass, personal ones too. Add the values that are missing"
+        yield _looser(contract, where, text, ".values")
     elif not before:
         yield _no(place, "free text becomes a closed set: other values, which pass today, are refused")
     else:

@@ -23,11 +23,11 @@ MAX_PURPOSES, MAX_VERSION = 16, 64
 NOT_GRANTED, OBJECTED, OTHER_BASIS = "no_consent", "gpc", "other_legal_basis"
 DENIALS = frozenset({NOT_GRANTED, OBJECTED, OTHER_BASIS})
 """Why an event is dropped: what stands before the colon of `denial`."""
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_\-]{0,63}", re.ASCII)
 
 
 def is_purpose(text: Any) -> bool:
-    """Whether this can name a purpose: lower case, digits and `_`."""
+    """Whether this can name a purpose: lower case, digits, `_` and `-`."""
     return type(text) is str and _NAME.fullmatch(text) is not None
 
 

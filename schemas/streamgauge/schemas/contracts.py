@@ -6,6 +6,7 @@ A contract is the truth beside its Python class (`events`): both are checked equ
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,9 +18,14 @@ import orjson
 from streamgauge.schemas.consent import LEGAL_BASES, is_purpose
 from streamgauge.schemas.errors import ContractError
 from streamgauge.schemas.packing import Json
+from streamgauge.schemas.settings import FOR_EVER, duration_ms
 from streamgauge.schemas.windows import TIER_NAMES
 
-FIELD_KINDS = ("dimension", "measure", "unique", "idempotency_key", "dropped")
+FIELD_KINDS = ("dimension", "measure", "unique", "idempotency_key", "free_text", "dropped")
+GENERALISE_RULES = ("ip_prefix", "date", "age_band", "user_agent", "country", "url")
+"""What a dimension's values may be made coarse by; `generalise` has the rules."""
+WHERE_COLLECTED = ("region",)
+"""The residency of what declares none: it is processed in the region where it was collected, whichever that is."""
 FIELD_TYPES = ("string", "integer", "number", "boolean")
 T = TypeVar("T")
 
@@ -29,8 +35,9 @@ class Field:
     """One declared field.
 
     A dimension becomes a label, a measure a metric of its own, a unique field is counted distinct through a keyed
-    pseudonym, an idempotency key recognises repeats, a dropped field never leaves the process. `values` closes the set
-    of a dimension's values (empty: open). `column` is the field's name in data files, where that is another one.
+    pseudonym, an idempotency key recognises repeats, a free text is never a label and not kept anywhere yet, a dropped
+    field never leaves the process. `values` closes the set of a dimension's values (empty: open); `generalise` names the
+    rule that makes them coarse. `column` is the field's name in data files, where that is another one.
     """
 
     kind: str
@@ -40,34 +47,41 @@ class Field:
     optional: bool = False
     description: str = ""
     column: str = ""
+    generalise: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """A version of an event's declaration. `granularity` is the finest tier it is kept in, `time` its field of event
-    time where rows are loaded from a file (events that are emitted carry their own)."""
+    time where rows are loaded from a file (events that are emitted carry their own).
+
+    `purposes` are all the purposes it serves where there are several; `purpose` is the first. `residency` names the
+    regions that may process it. `loosens` says why, by place, this version shows more of people than the one before.
+    """
 
     name: str
     version: int
     fields: Mapping[str, Field]
     owner: str = ""
     purpose: str = "analytics"
-    purposes: tuple[str, ...] = ()
-    legal_basis: str = ""
     retention: str = ""
     granularity: str = "10s"
     time: str = ""
     time_format: str = ""
     description: str = ""
     examples: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    purposes: tuple[str, ...] = ()
+    legal_basis: str = ""
+    residency: tuple[str, ...] = WHERE_COLLECTED
+    loosens: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def all_purposes(self) -> tuple[str, ...]:
+        """Every purpose it serves, the first one first."""
+        return self.purposes or (self.purpose,)
 
     def column(self, name: str) -> str:
         """What the field `name` is called in data files."""
         return self.fields[name].column or name
-
-    def goals(self) -> tuple[str, ...]:
-        """What it may be used for."""
-        return self.purposes or (self.purpose,)
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
         """Names of the fields of one kind, in declared order."""
@@ -80,20 +94,15 @@ class Contract:
         ]
         if self.version < 1:
             found.append("version: must be 1 or more")
-        if self.legal_basis and self.legal_basis not in LEGAL_BASES:
-            found.append(f"legal_basis: {self.legal_basis!r} is none of {', '.join(LEGAL_BASES)}")
-        found += [
-            f"purposes: {one!r} is no purpose: lower case, such as analytics"
-            for one in self.purposes
-            if not is_purpose(one)
-        ]
         if self.granularity not in TIER_NAMES:
             found.append(f"granularity: {self.granularity!r} is none of {', '.join(TIER_NAMES)}")
         if self.time and self.time in self.fields:
             found.append(f"time: {self.time!r} is a field too; an event has one time")
+        found += self._law()
         for name, one in self.fields.items():
             if one.kind not in FIELD_KINDS:
                 found.append(f"fields.{name}.kind: {one.kind!r} is none of {', '.join(FIELD_KINDS)}")
+            found += _coarse(name, one)
             if one.type not in FIELD_TYPES:
                 found.append(f"fields.{name}.type: {one.type!r} is none of {', '.join(FIELD_TYPES)}")
             if one.kind == "measure" and one.type not in {"integer", "number"}:
@@ -101,6 +110,31 @@ class Contract:
             if name in RESERVED_COLUMNS:
                 found.append(f"fields.{name}: this name is a column of every view; choose another")
         return found
+
+    def _law(self) -> Iterable[str]:
+        for purpose in self.purposes:
+            if not is_purpose(purpose):
+                yield f"purposes: {purpose!r} is not a word (lower-case letters, digits, _, -)"
+        if self.purposes and self.purpose not in self.purposes:
+            yield f"purpose: {self.purpose!r} is none of the purposes {', '.join(self.purposes)}"
+        if self.legal_basis and self.legal_basis not in LEGAL_BASES:
+            yield f"legal_basis: {self.legal_basis!r} is none of {', '.join(LEGAL_BASES)}"
+        if not self.residency:
+            yield 'residency: names no region, so nobody may process it; leave it out for ["region"], where it was collected'
+        for region in self.residency:
+            if not _REGION.fullmatch(region):
+                yield f"residency: {region!r} is not the name of a region (letters, digits, _, -)"
+        if self.retention:
+            try:
+                span = duration_ms(self.retention)
+            except ValueError as error:
+                yield f"retention: {error}"
+            else:
+                if span != FOR_EVER and span <= 0:
+                    yield "retention: must be longer than nothing"
+        for place, reason in self.loosens.items():
+            if not reason.strip():
+                yield f"loosens.{place}: say why; a person who reads it later was not there"
 
     def _names(self) -> Iterable[tuple[str, str]]:
         yield "name", self.name
@@ -110,20 +144,17 @@ class Contract:
     def json(self) -> Json:
         """As a JSON object, without what stands at its default."""
         body: Json = {"name": self.name, "version": self.version}
-        for key in (
-            "owner",
-            "purpose",
-            "legal_basis",
-            "retention",
-            "granularity",
-            "time",
-            "time_format",
-            "description",
-        ):
+        for key in ("owner", "purpose", "retention", "granularity", "time", "time_format", "description"):
             if value := getattr(self, key):
                 body[key] = value
         if self.purposes:
             body["purposes"] = list(self.purposes)
+        if self.legal_basis:
+            body["legal_basis"] = self.legal_basis
+        if self.residency != WHERE_COLLECTED:
+            body["residency"] = list(self.residency)
+        if self.loosens:
+            body["loosens"] = dict(self.loosens)
         body["fields"] = {name: _field_json(one) for name, one in self.fields.items()}
         if self.examples:
             body["examples"] = dict(self.examples)
@@ -144,8 +175,25 @@ RESERVED_COLUMNS = frozenset(
 """Columns that every view has; a field of the same name would hide them."""
 
 
+_REGION = re.compile(r"[A-Za-z0-9_\-]{1,100}", re.ASCII)
+
+
 def _named(text: str) -> bool:
     return text.isidentifier() and text.isascii() and len(text) <= 100
+
+
+def _coarse(name: str, one: Field) -> Iterable[str]:
+    """What is wrong with how a field is made coarse, or with a free text."""
+    if one.kind == "free_text" and (one.type != "string" or one.values):
+        yield f"fields.{name}: a free text is a string without a set of values"
+    if not one.generalise:
+        return
+    if one.generalise not in GENERALISE_RULES:
+        yield f"fields.{name}.generalise: {one.generalise!r} is none of {', '.join(GENERALISE_RULES)}"
+    if one.kind != "dimension" or one.type != "string":
+        yield f"fields.{name}.generalise: only a dimension of type string is made coarse"
+    if one.values:
+        yield f"fields.{name}.generalise: a closed set is coarse already; drop one of generalise and values"
 
 
 def _field_json(one: Field) -> Json:
@@ -160,6 +208,8 @@ def _field_json(one: Field) -> Json:
         body["description"] = one.description
     if one.column:
         body["column"] = one.column
+    if one.generalise:
+        body["generalise"] = one.generalise
     return body
 
 
@@ -192,9 +242,10 @@ def _repeated(keys: Iterable[str]) -> list[str]:
     return [key for key, times in Counter(keys).items() if times > 1]
 
 
-_TEXTS = ("owner", "purpose", "legal_basis", "retention", "granularity", "time", "time_format", "description")
-_KEYS = {"name", "version", "fields", "examples", "purposes", *_TEXTS}
-_FIELD_TEXTS = ("type", "unit", "description", "column")
+_TEXTS = ("owner", "purpose", "retention", "granularity", "time", "time_format", "description", "legal_basis")
+_LISTS = ("purposes", "residency")
+_KEYS = {"name", "version", "fields", "examples", "loosens", *_TEXTS, *_LISTS}
+_FIELD_TEXTS = ("type", "unit", "description", "column", "generalise")
 _FIELD_KEYS = {"kind", "values", "optional", *_FIELD_TEXTS}
 _JSON_NAMES: dict[type[Any], str] = {
     str: "a text",
@@ -218,18 +269,30 @@ class _Reading:
         fields = {
             name: self._field(f"fields.{name}", one) for name, one in self._given(body, "fields", dict, {}).items()
         }
-        purposes: list[Any] = self._given(body, "purposes", list, []) if "purposes" in body else []
-        if not all(type(one) is str for one in purposes):
-            self.problems.append("purposes: must be texts, such as analytics")
         examples: dict[str, Any] = self._given(body, "examples", dict, {}) if "examples" in body else {}
+        loosens: dict[str, Any] = self._given(body, "loosens", dict, {}) if "loosens" in body else {}
+        if not all(type(reason) is str for reason in loosens.values()):
+            self.problems.append("loosens: must say why, as texts by place")
+            loosens = {}
+        lists = {key: self._words(key, self._given(body, key, list, [])) for key in _LISTS if key in body}
+        if first := lists.get("purposes"):
+            texts.setdefault("purpose", first[0])
         return Contract(
             self._given(body, "name", str, ""),
             self._given(body, "version", int, 1),
             fields,
-            purposes=tuple(map(str, purposes)),
             examples=examples,
+            loosens=loosens,
+            purposes=lists.get("purposes", ()),
+            residency=lists.get("residency", WHERE_COLLECTED),
             **texts,
         )
+
+    def _words(self, where: str, given: list[Any]) -> tuple[str, ...]:
+        if not given or not all(type(one) is str for one in given) or len(set(given)) != len(given):
+            self.problems.append(f"{where}: must be a list of different texts")
+            return ()
+        return tuple(given)
 
     def _field(self, where: str, one: Any) -> Field:
         if type(one) is not dict:

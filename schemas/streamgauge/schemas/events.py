@@ -1,16 +1,17 @@
 """Events: business events declared as Python classes. The contract (`contracts`) is what such a class says.
 
 A class is checked when it is declared and an event when it is built (names only); its values are checked where it is
-emitted. Fields are `Dimension`, `Measure`, `Unique`, `IdempotencyKey` and `Dropped`; for a type checker they are the
-plain types they hold.
+emitted. Fields are `Dimension`, `Generalised`, `Measure`, `Unique`, `IdempotencyKey`, `FreeText` and `Dropped`; for a
+type checker they are the plain types they hold.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -27,22 +28,27 @@ from typing import (
     get_type_hints,
 )
 
-from streamgauge.schemas.contracts import Contract, Field
+from streamgauge.schemas.contracts import GENERALISE_RULES, WHERE_COLLECTED, Contract, Field
 from streamgauge.schemas.errors import ContractError, DeclarationError
-from streamgauge.schemas.settings import FOR_EVER, duration_ms
 
 __all__ = [
+    "Coarse",
     "Dimension",
     "Dropped",
     "Event",
     "EventArgumentsError",
     "FieldKind",
+    "FreeText",
+    "Generalised",
     "IdempotencyKey",
     "Measure",
+    "Resolver",
     "Unique",
     "Unit",
+    "by",
     "check_equal",
     "contract_of",
+    "resolvers_of",
     "snake_case",
     "unit",
 ]
@@ -70,6 +76,28 @@ def unit(text: str) -> Unit:
     return Unit(text)
 
 
+Resolver = Callable[[str], str]
+"""Gives the coarse value of a precise one, such as the country of an address; `""` where it knows none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coarse:
+    """Says by which rule a field is made coarse, and which function of the application helps."""
+
+    rule: str
+    resolver: Resolver | None = None
+
+
+def by(rule: str, resolver: Resolver | None = None) -> Coarse:
+    """How a field is made coarse, before it leaves the process: `ip_prefix`, `date`, `age_band`, `user_agent`, `country`
+    or `url`.
+
+    `resolver` turns a value into what the rule takes, such as an address into its country. It runs in the flusher, once
+    for each different value of a batch; where it raises or knows nothing, the value is unknown.
+    """
+    return Coarse(rule, resolver)
+
+
 Dimension = Annotated[T, FieldKind("dimension")]
 """A label to group by. `Dimension[Literal["a", "b"]]` closes its values, `Dimension[str | None]` may be missing."""
 Unique = Annotated[T, FieldKind("unique")]
@@ -78,11 +106,21 @@ IdempotencyKey = Annotated[T, FieldKind("idempotency_key")]
 """Recognises repeats: two events of one key count once. At most one field of an event."""
 Dropped = Annotated[T, FieldKind("dropped")]
 """May be passed in, never leaves the process."""
+FreeText = Annotated[T, FieldKind("free_text")]
+"""What people wrote. It is never a label; the worker counts and drops it, since no table holds single events yet."""
 
 if TYPE_CHECKING:
     # type checkers know how to read this one form with a second argument, and only under its own identity
+    from typing import Annotated as Generalised
     from typing import Annotated as Measure
 else:
+
+    class Generalised:
+        """A label that many people share: `Generalised[str, by("ip_prefix")]`. The precise value stays in the process."""
+
+        def __class_getitem__(cls, item):
+            kind, *rest = item if isinstance(item, tuple) else (item,)
+            return Annotated[kind, FieldKind("dimension"), *(rest or [Coarse("")])]
 
     class Measure:
         """A number that becomes a metric of its own: `Measure[float, unit("{USD}")]`."""
@@ -100,14 +138,16 @@ class EventArgumentsError(DeclarationError, TypeError):
 class Event:
     """Base of business events. A subclass declares its fields; its docstring describes it.
 
-    Class arguments: `name` (snake_case of the class name unless given), `version`, `owner`, `purpose`, `retention`
-    (`"400d"`, empty: as long as the store keeps), `granularity` (finest window: 10s, 1m, 1h or 1d). A wrong declaration
-    raises DeclarationError, naming everything wrong, when the class is created.
+    Class arguments: `name` (snake_case of the class name unless given), `version`, `owner`, `purpose` or several
+    `purposes`, `legal_basis` (GDPR's six, such as `"consent"`), `residency` (regions that may process it; unless given, the
+    one where it was collected), `retention` (`"400d"`, empty: as long as the store keeps), `granularity` (finest window:
+    10s, 1m, 1h or 1d). A wrong declaration raises DeclarationError, naming everything wrong, when the class is created.
     """
 
     _contract: ClassVar[Contract]
     _names: ClassVar[frozenset[str]] = frozenset()
     _missing: ClassVar[Mapping[str, Any]] = {}
+    _resolvers: ClassVar[Mapping[str, Resolver]] = {}
 
     def __init_subclass__(
         cls,
@@ -115,29 +155,31 @@ class Event:
         name: str | None = None,
         version: int = 1,
         owner: str = "",
-        purpose: str = "analytics",
-        purposes: Iterable[str] = (),
-        legal_basis: str = "",
+        purpose: str = "",
         retention: str = "",
         granularity: str = "10s",
+        purposes: tuple[str, ...] = (),
+        legal_basis: str = "",
+        residency: tuple[str, ...] = WHERE_COLLECTED,
     ) -> None:
         super().__init_subclass__()
         problems: list[str] = []
-        fields = dict(_fields(cls, problems))
+        resolvers: dict[str, Resolver] = {}
+        fields = dict(_fields(cls, problems, resolvers))
         contract = Contract(
             name=snake_case(cls.__name__) if name is None else name,
             version=version,
             fields=fields,
             owner=owner,
-            purpose=purpose,
-            purposes=tuple(purposes),
-            legal_basis=legal_basis,
+            purpose=purpose or (purposes[0] if purposes else "analytics"),
             retention=retention,
             granularity=granularity,
+            purposes=tuple(purposes),
+            legal_basis=legal_basis,
+            residency=tuple(residency),
             description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
         )
         problems += contract.problems()
-        problems += _retention_problems(retention)
         if len(contract.of_kind("idempotency_key")) > 1:
             problems.append("fields: an event has at most one IdempotencyKey; join the parts of a longer key into one")
         if problems:
@@ -145,6 +187,7 @@ class Event:
             raise DeclarationError(f"event {cls.__qualname__} cannot be declared like this:\n{lines}")
         cls._contract = contract
         cls._names = frozenset(fields)
+        cls._resolvers = resolvers
         # what stands for a field that is not passed: its default, or None where it is optional
         defaults = {key: value for base in reversed(cls.__mro__) for key, value in vars(base).items()}
         cls._missing = {key: defaults.get(key) for key, one in fields.items() if one.optional or key in defaults}
@@ -173,10 +216,16 @@ def contract_of(cls: type[Event]) -> Contract:
     return contract
 
 
+def resolvers_of(cls: type[Event]) -> Mapping[str, Resolver]:
+    """The application's functions that make fields of this class coarse, by field."""
+    return cls._resolvers  # pyright: ignore[reportPrivateUsage]  # of this module
+
+
 def check_equal(cls: type[Event], contract: Contract) -> None:
     """Raise ContractError, naming every difference, unless the class says what the contract says.
 
-    Examples, descriptions of single fields and the time column of files are the contract's own and not compared.
+    Examples, descriptions of single fields, the time column of files and what `loosens` says are the contract's own and not
+    compared.
     """
     if differences := list(_differences(contract_of(cls), contract)):
         lines = "\n".join(f"  {difference}" for difference in differences)
@@ -197,11 +246,12 @@ def _differences(ours: Contract, theirs: Contract) -> Iterator[str]:
         "version",
         "owner",
         "purpose",
-        "purposes",
-        "legal_basis",
         "retention",
         "granularity",
         "description",
+        "purposes",
+        "legal_basis",
+        "residency",
     ):
         left, right = getattr(ours, key), getattr(theirs, key)
         if left != right:
@@ -211,7 +261,7 @@ def _differences(ours: Contract, theirs: Contract) -> Iterator[str]:
         if left is None or right is None:
             yield f"fields.{name}: only in the {'contract' if left is None else 'class'}"
             continue
-        for key in ("kind", "type", "unit", "optional"):
+        for key in ("kind", "type", "unit", "optional", "generalise"):
             if getattr(left, key) != getattr(right, key):
                 yield f"fields.{name}.{key}: {getattr(left, key)!r} in the class, {getattr(right, key)!r} in the contract"
         if set(left.values) != set(right.values):
@@ -232,17 +282,7 @@ def _completed(cls: type[Event], values: dict[str, Any]) -> dict[str, Any]:
     return {**missing, **values}
 
 
-def _retention_problems(retention: str) -> list[str]:
-    if not retention:
-        return []
-    try:
-        span = duration_ms(retention)
-    except ValueError as error:
-        return [f"retention: {error}"]
-    return ["retention: must be longer than nothing"] if span != FOR_EVER and span <= 0 else []
-
-
-def _fields(cls: type[Event], problems: list[str]) -> Iterator[tuple[str, Field]]:
+def _fields(cls: type[Event], problems: list[str], resolvers: dict[str, Resolver]) -> Iterator[tuple[str, Field]]:
     try:
         hints = get_type_hints(cls, include_extras=True)
     except Exception as error:  # whatever evaluating an annotation raises is the declaration's fault
@@ -253,6 +293,8 @@ def _fields(cls: type[Event], problems: list[str]) -> Iterator[tuple[str, Field]
             continue
         try:
             yield name, _field(hint)
+            if helping := [one.resolver for one in getattr(hint, "__metadata__", ()) if isinstance(one, Coarse)]:
+                resolvers.update({name: helping[0]} if helping[0] else {})
         except ValueError as error:
             problems.append(f"fields.{name}: {error}")
 
@@ -262,8 +304,11 @@ def _field(hint: Any) -> Field:
     kinds = [one.name for one in metadata if isinstance(one, FieldKind)]
     if len(kinds) != 1:
         raise ValueError("say what it is: Dimension[...], Measure[..., unit(...)], Unique[...] or Dropped[...]")
+    coarse = [one for one in metadata if isinstance(one, Coarse)]
     units = [one.text for one in metadata if isinstance(one, Unit)]
     held, optional = _without_none(held)
+    if coarse:
+        return _generalised(held, optional, coarse, units)
     type_name, values = _type_of(held, kinds[0])
     if kinds[0] == "measure":
         if len(units) != 1 or not 0 < len(units[0]) <= MAX_UNIT or not units[0].isprintable():
@@ -273,6 +318,22 @@ def _field(hint: Any) -> Field:
     if kinds[0] == "idempotency_key" and optional:
         raise ValueError("an idempotency key cannot be missing; make it IdempotencyKey[str]")
     return Field(kinds[0], type_name, units[0] if units else "", values, optional)
+
+
+def _generalised(held: Any, optional: bool, coarse: list[Coarse], units: list[str]) -> Field:
+    rule = coarse[0].rule
+    if len(coarse) != 1 or rule not in GENERALISE_RULES:
+        raise ValueError(
+            f'say by which rule: Generalised[str, by("ip_prefix")]; there are {", ".join(GENERALISE_RULES)}'
+        )
+    if units:
+        raise ValueError("only a measure has a unit")
+    # what travels is the coarse text, whatever it was made of
+    if held is not str and held is not {"age_band": int, "date": date}.get(rule):
+        raise ValueError(
+            f"what {rule} makes coarse is a str" + {"age_band": " or an int", "date": " or a date"}.get(rule, "")
+        )
+    return Field("dimension", "string", optional=optional, generalise=rule)
 
 
 def _without_none(held: Any) -> tuple[Any, bool]:
@@ -289,6 +350,7 @@ _TYPES: dict[str, dict[Any, str]] = {
     "measure": {float: "number", int: "integer"},
     "unique": {str: "string", int: "integer"},
     "idempotency_key": {str: "string", int: "integer"},
+    "free_text": {str: "string"},
     "dropped": {str: "string", int: "integer", float: "number", bool: "boolean"},
 }
 

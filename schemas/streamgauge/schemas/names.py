@@ -68,7 +68,11 @@ def label_values(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def word(name: str) -> str:
-    """`name` with `_` for everything but letters, digits and `_`, and no longer than a name may be."""
+    """`name` with `_` for everything but letters, digits and `_`, and no longer than a name may be.
+
+    An `@` stays recognisable, as `_at_`: a name that holds somebody's address must not look like any other to workers.
+    """
+    name = name.replace("@", "_at_")
     found = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
     if found[0].isdigit():
         found = f"_{found}"

@@ -182,6 +182,21 @@ def test_check_finds_every_wrong_file(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["contract", "check", str(tmp_path / "absent.json")]) == 2
 
 
+def test_check_says_what_becomes_of_fields_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fields = {"contactEmail": {"kind": "dimension"}, "plan": {"kind": "dimension", "values": ["gold"]}}
+    file = tmp_path / "visit.json"
+    file.write_text(json.dumps({"name": "visit", "version": 1, "fields": fields}))
+    assert main(["contract", "check", str(file), "--explain"]) == 0
+    said = capsys.readouterr()
+    assert "  contactEmail: replace email: its name speaks of an e-mail address\n" in said.out
+    assert "gold" not in said.out + said.err
+    assert "fields.contactEmail: its name speaks of an e-mail address, so every value becomes [email]" in said.err
+    assert main(["contract", "check", str(file), "--explain", "--json"]) == 0
+    (policy,) = json.loads(capsys.readouterr().out)["policies"]
+    assert policy["version"].startswith("p1-")
+    assert policy["fields"]["plan"]["action"] == "closed"
+
+
 SHOP = """\
 from streamgauge.schemas.events import Dimension, Event
 

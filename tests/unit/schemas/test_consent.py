@@ -131,8 +131,8 @@ def test_a_contract_says_its_purposes_and_ground_and_keeps_them() -> None:
         "signup", 1, {"plan": Field("dimension")}, purposes=("analytics", "advertising"), legal_basis="consent"
     )
     assert parse_contract(contract.dump()) == contract
-    assert contract.goals() == ("analytics", "advertising")
-    assert Contract("signup", 1, {}).goals() == ("analytics",)
+    assert contract.all_purposes() == ("analytics", "advertising")
+    assert Contract("signup", 1, {}).all_purposes() == ("analytics",)
 
 
 def test_a_contract_with_an_unknown_ground_or_purpose_is_not_taken() -> None:

@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamgauge.schemas.consent import LEGAL_BASES
 from streamgauge.schemas.contracts import (
     FIELD_KINDS,
     FIELD_TYPES,
+    GENERALISE_RULES,
     RESERVED_COLUMNS,
+    WHERE_COLLECTED,
     Contract,
     Field,
     load_contracts,
@@ -30,6 +33,10 @@ def declared_fields(draw: st.DrawFn) -> Field:
     kind = draw(st.sampled_from(FIELD_KINDS))
     allowed = ("integer", "number") if kind == "measure" else FIELD_TYPES
     values = tuple(draw(st.lists(texts, max_size=3)))
+    if kind == "free_text":
+        return Field(kind, optional=draw(st.booleans()), description=draw(texts))
+    if kind == "dimension" and not values and draw(st.booleans()):
+        return Field(kind, optional=draw(st.booleans()), generalise=draw(st.sampled_from(GENERALISE_RULES)))
     return Field(kind, draw(st.sampled_from(allowed)), draw(texts), values, draw(st.booleans()), draw(texts))
 
 
@@ -46,11 +53,14 @@ contracts = st.builds(
     st.dictionaries(field_names, declared_fields(), max_size=4),
     owner=texts,
     purpose=texts.filter(bool),
-    retention=texts,
+    retention=st.sampled_from(["", "400d", "36h", "forever"]),
     granularity=st.sampled_from(TIER_NAMES),
     time=st.sampled_from(["", "Placed At"]),
     description=texts,
     examples=st.dictionaries(texts, json_values, max_size=2),
+    legal_basis=st.sampled_from(["", *LEGAL_BASES]),
+    residency=st.sampled_from([WHERE_COLLECTED, ("eu",), ("eu", "uk-1")]),
+    loosens=st.dictionaries(texts, texts.filter(str.strip), max_size=2),
 )
 
 
@@ -117,7 +127,7 @@ def test_every_problem_is_named_at_once() -> None:
         "version: must be 1 or more",
         "granularity: '5m' is none of 10s, 1m, 1h, 1d",
         "time: 'place' is a field too; an event has one time",
-        "fields.place.kind: 'label' is none of dimension, measure, unique, idempotency_key, dropped",
+        "fields.place.kind: 'label' is none of dimension, measure, unique, idempotency_key, free_text, dropped",
         "fields.paid: a measure is an integer or a number, not a string",
         "fields.seen.type: 'text' is none of string, integer, number, boolean",
         "fields.window: this name is a column of every view; choose another",
@@ -247,3 +257,35 @@ def test_every_file_that_cannot_be_used_is_named_at_once(tmp_path: Path) -> None
         f"{wrong}: version: must be 1 or more",
         f"{absent}: No such file or directory",
     ]
+
+
+def test_what_the_law_asks_for_is_read_and_checked_for_known_shapes() -> None:
+    good = parse_contract(orjson.dumps(body(purposes=["fraud", "analytics"], legal_basis="consent", residency=["eu"])))
+    assert (good.purpose, good.all_purposes(), good.residency) == ("fraud", ("fraud", "analytics"), ("eu",))
+    old = parse_contract(orjson.dumps(body(purpose="Anything at all")))
+    assert (old.all_purposes(), old.residency, old.legal_basis) == (("Anything at all",), WHERE_COLLECTED, "")
+    wrong = body(
+        purpose="sales", purposes=["Two Words", "fraud"], legal_basis="because", residency=["the moon"], retention="soon",
+        loosens={"fields.place": " "},
+    )  # fmt: skip
+    assert [line.partition(":")[0] for line in problems(wrong)] == [
+        "purposes", "purpose", "legal_basis", "residency", "retention", "loosens.fields.place",
+    ]  # fmt: skip
+    assert [line.partition(":")[0] for line in problems(body(purposes=[], residency=["eu", "eu"], loosens={"a": 1}))] == [
+        "loosens", "purposes", "residency",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ({"kind": "dimension", "generalise": "rot13"}, "is none of ip_prefix"),
+        ({"kind": "unique", "generalise": "date"}, "only a dimension of type string"),
+        ({"kind": "dimension", "type": "integer", "generalise": "age_band"}, "only a dimension of type string"),
+        ({"kind": "dimension", "values": ["a"], "generalise": "date"}, "a closed set is coarse already"),
+        ({"kind": "free_text", "type": "integer"}, "a free text is a string"),
+    ],
+)
+def test_a_field_is_made_coarse_only_where_that_means_something(field: dict[str, Any], said: str) -> None:
+    (line,) = problems(body(fields={"place": field}))
+    assert said in line

@@ -60,3 +60,7 @@ def test_attributes_that_become_one_label_are_joined_in_a_fixed_order() -> None:
     pairs = [("db_system", "b"), ("db.system", "a"), ("x", "1")]
 
     assert label_values(pairs) == label_values(pairs[::-1]) == {"db_system": "a;b", "x": "1"}
+
+
+def test_an_address_in_a_name_stays_recognisable() -> None:
+    assert metric_name("logins.of.Bob@Example.com") == "logins_of_bob_at_example_com"
