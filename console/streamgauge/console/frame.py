@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "streamgauge.console.commands_replay:replay_command",
         "Load a data file as events, with their own times.",
     ),
+    "scrub": ("streamgauge.console.commands_scrub:scrub", "Say what would be dropped, replaced or hashed in a file."),
     "sink": ("streamgauge.console.commands_sink:sink", "Run a sink: store rollups exactly once."),
     "sink-offset": (
         "streamgauge.console.commands_offsets:sink_offset",
