@@ -208,8 +208,9 @@ class Family(Generic[S_co]):
         return gains
 
     def _count_overflow(self, points: int) -> None:
-        self.overflowed += points
-        self.aggregate.accounts.overflowed(self.head.name, self._widest_label(), points)
+        if points:
+            self.overflowed += points
+            self.aggregate.accounts.overflowed(self.head.name, self._widest_label(), points)
 
     def points(self) -> int:
         """Points that were not taken yet."""
