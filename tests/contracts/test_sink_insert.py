@@ -263,3 +263,9 @@ def test_a_letter_comes_back_from_the_store_with_everything_it_holds(store: Loca
     assert found[0][1:5] == (3, "shop", 9, "ab")
     assert read_row_set(orjson.loads(found[0][5])) == letter.which
     assert read_sample(orjson.loads(found[0][6])) == letter.sample
+
+
+def test_an_entry_says_by_which_policies_its_points_were_cleaned(store: LocalStore) -> None:
+    store.insert_ledger([replace(ENTRY, policies=("l1-00ff", "p1-11aa")), replace(ENTRY, start=1_000)], "a")
+    found = rows_of(store, "SELECT policies FROM db.ledger FINAL ORDER BY offset_from")
+    assert [list(one) for (one,) in found] == [["l1-00ff", "p1-11aa"], []]

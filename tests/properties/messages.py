@@ -284,6 +284,7 @@ ledger_entries = st.builds(
     sums=st.dictionaries(
         st.tuples(st.integers(0, 3), st.integers(0, 49_710)), st.tuples(finite_sums, finite_sums), max_size=3
     ),
+    policies=st.lists(st.text(min_size=1, max_size=64), max_size=3).map(tuple),
 )
 
 

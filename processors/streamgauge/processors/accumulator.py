@@ -52,6 +52,7 @@ class Accumulator:
         self.refused: Counter[str] = Counter()
         self.scrubbed: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
+        self.policies: set[str] = set()
         self.dead: list[DeadLetter] = []
         self.events: dict[tuple[int, int], EventTable] = {}
         self.metrics = MetricTable()
@@ -150,6 +151,7 @@ class Accumulator:
         context = canonical_context(batch.origin.context)
         labels = canonical_labels((key, context[key]) for key in SERIES_CONTEXT if key in context)
         admitted = admit(batch, contract, self.tools.cleaner, self.tools.hasher, context.get("tenant", ""))
+        self.policies.add(self.tools.cleaner.policy(contract).version)
         labels = self._clean(labels)
         keep = self._consented(batch, contract)
         masks = self.tools.policy.refused(batch.times, now_ms, batch.origin.backfill)
@@ -238,6 +240,7 @@ class Accumulator:
             rows = rows[~mask[rows]]
         if not len(rows):
             return
+        self.policies.add(self.tools.cleaner.label_policy)
         codes = self._series_codes(batch, rows)[batch.index[rows]]
         finest = codes[:, 2]
         entry = finest.copy()

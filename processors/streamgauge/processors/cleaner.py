@@ -16,7 +16,7 @@ from streamgauge.processors.scrub import Scrubber
 from streamgauge.schemas.columns import Array
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.generalise import SCANNED, UNKNOWN, generalise
-from streamgauge.schemas.privacy import Action, Policy, compile_policy, label_action
+from streamgauge.schemas.privacy import Action, Policy, compile_policy, label_action, rules_version
 from streamgauge.schemas.stock_classes import GENERALISE, REPLACE, SCAN
 
 UNKNOWN_RULE, PERSONAL_NAME = "unknown_value", "personal_name"
@@ -63,6 +63,8 @@ class Cleaner:
         self._names: dict[str, bool] = {}
         self._policies: dict[int, tuple[Contract, Policy]] = {}
         self._coarse: dict[tuple[str, str], Cleaned] = {}
+        self.label_policy = f"l1-{rules_version(detectors)}"
+        """The version of what labels of metrics become, which no contract declares."""
 
     def policy(self, contract: Contract) -> Policy:
         """The policy of a contract, compiled once."""

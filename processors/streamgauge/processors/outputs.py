@@ -118,6 +118,7 @@ def outputs(
         sequence_repeats=findings.repeats + accumulator.repeats,
         sums=sums,
         incarnation=place.incarnation,
+        policies=tuple(sorted(accumulator.policies)),
     )
     found.append(Output(LEDGER.name(place.region), 0, entry.encode()))
     return found, entry

@@ -28,6 +28,8 @@ from streamgauge.schemas.windows import DAY_MS, TIERS
 
 _SECONDS_LIMIT = MAX_INSTANT_MS // 1000
 _DAY_LIMIT = MAX_INSTANT_MS // DAY_MS + 1
+MAX_POLICY = 64
+"""The longest name of a policy's version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class LedgerEntry:
     day as days since the epoch) to points, `sums` to the sum of all values and the sum of their magnitudes; `refused`
     counts points by reason, `scrubbed` values by rule, `skipped` points by the tier they were too old for.
     `incarnation` is the life of the raw topic that the offsets are of; empty where a release or a broker did not say.
+    `policies` names the versions of the policies by which its events and labels were cleaned.
     """
 
     region: str
@@ -60,6 +63,7 @@ class LedgerEntry:
         default_factory=dict[tuple[int, int], tuple[float, float]]
     )
     incarnation: str = ""
+    policies: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -92,6 +96,8 @@ class LedgerEntry:
             body["sums"] = [[tier, day, *both] for (tier, day), both in sorted(self.sums.items())]
         if self.incarnation:
             body["incarnation"] = self.incarnation
+        if self.policies:
+            body["policies"] = list(self.policies)
         return orjson.dumps(body)
 
 
@@ -142,6 +148,13 @@ def _sums(body: Json) -> dict[tuple[int, int], tuple[float, float]]:
     return found
 
 
+def _policies(body: Json) -> tuple[str, ...]:
+    names = need_list(body, "policies") if "policies" in body else []
+    if not all(type(one) is str and 0 < len(one) <= MAX_POLICY for one in names):
+        raise Refused("wrong_type", "policies")
+    return tuple(names)
+
+
 def decode_ledger(value: bytes | None) -> LedgerEntry:
     """Read a message of the ledger topic. Raises Refused when it is not one."""
     body = versioned(value, "ledger")
@@ -167,6 +180,7 @@ def decode_ledger(value: bytes | None) -> LedgerEntry:
         sequence_repeats=need_natural(body, "repeats"),
         sums=_sums(body) if "sums" in body else {},
         incarnation=life_of(body),
+        policies=_policies(body),
     )
 
 

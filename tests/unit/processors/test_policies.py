@@ -17,9 +17,11 @@ from streamgauge.processors.tools import Tools
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.packing import pack_strings
+from streamgauge.schemas.privacy import compile_policy
 from tests.unit.processors.raw import (
     KEY,
     NOW,
+    ORDER,
     PLACE,
     Sample,
     accumulated,
@@ -279,3 +281,22 @@ def test_nothing_waits_for_ever_in_memory(monkeypatch: pytest.MonkeyPatch) -> No
     sizes = [len(getattr(cleaner, name)) for name in ("_labels", "_names", "_policies", "_coarse")]
     assert max(sizes) <= 3
     assert never(("signup", 1)) is False
+
+
+def test_a_transaction_names_the_policies_that_applied_and_no_others() -> None:
+    (_, nothing), (_, labels), (_, both) = (
+        committed(messages)
+        for messages in (
+            [b"{"],
+            [metrics([Sample(MetricHead("hits", "counter", "", ("route",)), ("/a",), NOW)])],
+            [
+                metrics([Sample(MetricHead("hits", "counter", "", ("route",)), ("/a",), NOW)]),
+                events([{"country": "NZ"}]),
+            ],
+        )
+    )
+    cleaner = Cleaner(Scrubber())
+    assert nothing.policies == ()
+    assert labels.policies == (cleaner.label_policy,)
+    assert both.policies == tuple(sorted([cleaner.label_policy, compile_policy(ORDER).version]))
+    assert Cleaner(Scrubber(), "other detectors").label_policy != cleaner.label_policy

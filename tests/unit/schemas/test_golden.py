@@ -151,6 +151,7 @@ DEAD_ROWS = replace(
     again=1_044,
 )
 LEDGER_LIFE = replace(LEDGER_SUMS, incarnation="Nq3v0bXgQ0a7v1mBq8s5Kw")
+LEDGER_POLICIES = replace(LEDGER_LIFE, policies=("l1-00112233aabbccdd", "p1-99aabbccddeeff00"))
 DEAD_LIFE = replace(DEAD_ROWS, incarnation="Nq3v0bXgQ0a7v1mBq8s5Kw")
 AGAIN = Again(1_007, "too_old", RowSet(12, "bits", "BQg="), backfill=True, copy=1_044)
 STREAMS = (
@@ -210,6 +211,7 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "ledger.json": LEDGER.encode,
     "ledger_sums.json": LEDGER_SUMS.encode,
     "ledger_life.json": LEDGER_LIFE.encode,
+    "ledger_policies.json": LEDGER_POLICIES.encode,
     "dead.json": DEAD.encode,
     "dead_rows.json": DEAD_ROWS.encode,
     "dead_life.json": DEAD_LIFE.encode,
@@ -280,6 +282,7 @@ def test_golden_accounts_are_read() -> None:
     assert decode_ledger(read("ledger.json")) == LEDGER
     assert decode_ledger(read("ledger_sums.json")) == LEDGER_SUMS
     assert decode_ledger(read("ledger_life.json")) == LEDGER_LIFE
+    assert decode_ledger(read("ledger_policies.json")) == LEDGER_POLICIES
     assert decode_dead(read("dead.json")) == DEAD
     assert decode_dead(read("dead_rows.json")) == DEAD_ROWS
     assert decode_dead(read("dead_life.json")) == DEAD_LIFE

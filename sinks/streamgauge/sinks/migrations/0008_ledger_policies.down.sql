@@ -1,0 +1,1 @@
+ALTER TABLE ${database}.ledger DROP COLUMN IF EXISTS policies;
