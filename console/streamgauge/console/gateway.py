@@ -64,7 +64,9 @@ class Gateway:
         spool = partial(self._open_spool, settings)
         self.outlet = Outlet(transport, settings.region, self.instance, self._clock, settings.outbox_bytes, spool)
         context = {"service": settings.service, "environment": settings.environment, "region": settings.region}
-        self.senders = Senders(context, self.instance, settings.gateway_senders, self.outlet.batcher)
+        self.senders = Senders(
+            context, self.instance, settings.gateway_senders, self.outlet.batcher, settings.residency()
+        )
         self.index = SeriesIndex(
             Budgets(
                 settings.gateway_metrics, settings.gateway_tag_sets, settings.series_budget, settings.gateway_series
