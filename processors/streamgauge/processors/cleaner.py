@@ -64,6 +64,11 @@ class Cleaner:
         self._policies: dict[int, tuple[Contract, Policy]] = {}
         self._coarse: dict[tuple[str, str], Cleaned] = {}
 
+    def forget(self) -> None:
+        """Forget every value and name, as when a key ends: what was seen under it must not outlive it."""
+        for memory in (self._labels, self._names, self._coarse):
+            memory.clear()
+
     def policy(self, contract: Contract) -> Policy:
         """The policy of a contract, compiled once."""
         # by identity: a contract is no key, and one that is replaced is another object
