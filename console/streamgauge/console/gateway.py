@@ -60,7 +60,9 @@ class Gateway:
         self.account = Account()
         self.outlet = Outlet(transport, settings.producer(), self.instance, self._clock)
         context = {"service": settings.service, "environment": settings.environment, "region": settings.region}
-        self.senders = Senders(context, self.instance, settings.gateway_senders, self.outlet.batcher)
+        self.senders = Senders(
+            context, self.instance, settings.gateway_senders, self.outlet.batcher, settings.residency()
+        )
         self.index = SeriesIndex(
             Budgets(
                 settings.gateway_metrics, settings.gateway_tag_sets, settings.series_budget, settings.gateway_series

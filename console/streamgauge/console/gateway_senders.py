@@ -6,6 +6,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from streamgauge.console.gateway_account import Refusal
+from streamgauge.processors.residency import WRONG_REGION, Residency
 from streamgauge.producers.aggregate import OVERFLOW
 from streamgauge.producers.batching import Batcher
 from streamgauge.producers.settings import MAX_CONTEXT_VALUE
@@ -40,9 +42,17 @@ class Sender:
 
 class Senders:
     """The senders in use. Beyond the budget further ones share one, whose service is `__overflow__`: nothing is lost but
-    whose it was."""
+    whose it was. One of another region than `residency` accepts is none."""
 
-    def __init__(self, defaults: Mapping[str, str], instance: str, budget: int, make: MakeBatcher) -> None:
+    def __init__(
+        self,
+        defaults: Mapping[str, str],
+        instance: str,
+        budget: int,
+        make: MakeBatcher,
+        residency: Residency | None = None,
+    ) -> None:
+        self._residency = residency or Residency()
         self._defaults = dict(defaults)
         self._instance = instance
         self._budget = budget
@@ -52,11 +62,16 @@ class Senders:
         self._overflow: Sender | None = None
 
     def find(self, context: Iterable[tuple[str, str]], now_ms: int) -> tuple[Sender, bool]:
-        """The sender of a context in canonical names, and whether it is itself, not the one for overflow."""
+        """The sender of a context in canonical names, and whether it is itself, not the one for overflow.
+
+        Raises Refusal (`wrong_region`) for one that says that it is in a region whose data must not be processed here.
+        """
         known = self._defaults | {key: unicode(value)[:MAX_CONTEXT_VALUE] for key, value in context if value}
         key = tuple(sorted(known.items()))
         one = self._senders.get(key)
         if one is None:
+            if not self._residency.accepts(known.get("region", "")):
+                raise Refusal(WRONG_REGION, "the data names another region than this gateway's")
             if len(self._senders) >= self._budget and not self.forget(now_ms):
                 return self._overflowed(now_ms), False
             one = self._senders[key] = self._new(known)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from streamgauge.console.page_guard import is_loopback
 from streamgauge.console.settings import properties, region_name
+from streamgauge.processors.residency import Residency
 from streamgauge.producers.settings import ProducerSettings
 from streamgauge.schemas.errors import SettingsError
 from streamgauge.schemas.settings import Secret, duration_ms, flag, names, paths, setting, size_bytes, variable
@@ -85,6 +86,9 @@ class GatewaySettings:
 
     brokers: tuple[str, ...] = setting(("127.0.0.1:9092",), "Kafka brokers, host:port, comma-separated", names)
     region: str = setting("local", "region whose topics are written", region_name)
+    data_regions: tuple[str, ...] = setting(
+        (), "further regions that data may name, comma-separated; a * at the end for all that begin so", names
+    )
     service: str = setting("unknown_service", "service of data whose sender does not say")
     environment: str = setting("development", "environment of data whose sender does not say")
     statsd_udp: Address | None = setting(Address("127.0.0.1", 8125), "StatsD over UDP, host:port or none", address)
@@ -137,6 +141,10 @@ class GatewaySettings:
             problems.append("nothing to listen on: name an address, for instance --statsd-udp 127.0.0.1:8125")
         if problems:
             raise SettingsError(problems)
+
+    def residency(self) -> Residency:
+        """Whose data may be taken: on a laptop everybody's."""
+        return Residency(self.region, ("*",) if self.region == "local" else self.data_regions)
 
     def producer(self) -> ProducerSettings:
         """The same for the parts that a gateway shares with an application's producer."""

@@ -80,15 +80,20 @@ class OtlpIntake:
         taken = Taken()
         resource: Attributes | None = None
         sender: Sender | None = None
-        itself = True
+        itself, refused = True, ""
         for metric in metrics:
-            if sender is None or metric.resource is not resource:
+            if resource is None or metric.resource is not resource:
                 resource = metric.resource
-                sender, itself = self._senders.find(context_of(resource), now_ms)
+                try:
+                    (sender, itself), refused = self._senders.find(context_of(resource), now_ms), ""
+                except Refusal as refusal:
+                    sender, refused = None, refusal.reason
             for point in metric.points:
                 self._account.received[OTLP] += 1
                 taken.timed = taken.timed and point.time_ns > 0
                 try:
+                    if sender is None:
+                        raise Refusal(refused)
                     self._point(sender, metric, point, now_ms)
                     taken.points += 1
                     if not itself:

@@ -66,6 +66,11 @@ class Cleaner:
         self.label_policy = f"l1-{rules_version(detectors)}"
         """The version of what labels of metrics become, which no contract declares."""
 
+    def forget(self) -> None:
+        """Forget every value and name, as when a key ends: what was seen under it must not outlive it."""
+        for memory in (self._labels, self._names, self._coarse):
+            memory.clear()
+
     def policy(self, contract: Contract) -> Policy:
         """The policy of a contract, compiled once."""
         # by identity: a contract is no key, and one that is replaced is another object

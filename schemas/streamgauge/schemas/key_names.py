@@ -38,10 +38,11 @@ class Verdict:
 _WORDS: Mapping[str, str] = MappingProxyType(
     {
         "email": "email emails mail mailto courriel correo; e mail; email address; email addr; mail address; "
-        "mail addr; email id; user email; customer email; contact email",
+        "mail addr; email id; user email; customer email; contact email; reply to",
         "phone": "phone phones telephone tel fax msisdn cellphone telefon telefono telefone handynummer; phone number; "
         "phone no; mobile number; mobile no; mobile phone; cell phone; cell number; fax number; "
-        "telephone number; phone num; contact number; user phone; customer phone",
+        "telephone number; phone num; contact number; user phone; customer phone; whatsapp number; tel no; "
+        "home phone; work phone",
         "card": "cvv cvc ccv ccn kreditkarte; credit card; debit card; payment card; card number; card no; card num; "
         "cc number; cc num; credit card number; card pan; card last; card expiry; security code",
         "iban": "iban",
@@ -52,7 +53,9 @@ _WORDS: Mapping[str, str] = MappingProxyType(
         "national insurance; national insurance number; national identifier; tax id; tax number; "
         "personal number; identity card; identity number; id card; personal id; nhs number; driver license; "
         "drivers license; driver licence; drivers licence; driving licence; driving license; license plate; "
-        "licence plate; number plate; medical record; medical record number; codice fiscale",
+        "licence plate; number plate; medical record; medical record number; codice fiscale; "
+        "national id number; taxpayer id; drivers license no; drivers licence no; driver license number; "
+        "drivers license number; drivers licence number",
         "passport": "passport; passport number; passport no; passport num; passport id",
         "ip": "ip ips ipaddr ipv4 ipv6 xff; ip address; ip addr; ipv4 address; ipv6 address; remote addr; "
         "remote address; remote ip; remote host; client addr; client address; client host; peer addr; "
@@ -64,31 +67,34 @@ _WORDS: Mapping[str, str] = MappingProxyType(
         "signing key; encryption key; ssh key; master key; shared key; api secret; auth header; pin code; "
         "set cookie; connection string; auth code; access token; refresh token; auth token; id token; "
         "session token; bearer token; csrf token; user password; db password; database password; "
-        "recovery code; backup code; verification code; activation code; magic link",
+        "recovery code; backup code; verification code; activation code; magic link; access key id; db pass; "
+        "user pass; basic auth; www authenticate; proxy authenticate; webhook secret",
         "session": "session sessid jsessionid phpsessid; session id; session key; session identifier; sess id; "
         "cookie id; previous session id",
-        "device": "idfa gaid aaid imei imsi iccid meid udid; device id; device identifier; installation id; install id; "
-        "advertising id; advertiser id; serial number; device serial; mac address; mac addr; "
-        "device fingerprint; browser fingerprint; device token; push token",
+        "device": "idfa gaid aaid imei imsi iccid meid udid adid; device id; device identifier; installation id; "
+        "install id; advertising id; advertiser id; serial number; device serial; mac address; mac addr; "
+        "device fingerprint; browser fingerprint; device token; push token; device uuid; serial no; gps adid",
         "user": "user username enduser customer patient person employee visitor subscriber passenger screenname; "
         "user id; user ids; user name; user identifier; user uuid; user guid; user key; login name; "
         "customer id; customer number; customer no; customer key; customer uuid; member id; patient id; "
         "person id; subscriber id; visitor id; employee id; employee number; passenger id; student id; "
-        "contact id; end user; anonymous id; distinct id; user login",
+        "contact id; end user; anonymous id; distinct id; user login; member number; member no; "
+        "account holder id",
         "name": "surname forename firstname lastname fullname givenname familyname middlename nickname vorname "
-        "nachname prenom apellido apellidos cognome cardholder; first name; last name; middle name; "
-        "given name; family name; full name; maiden name; legal name; real name; nick name; customer name; "
-        "patient name; person name; employee name; contact name; member name; guest name; passenger name; "
-        "student name; holder name; recipient name; sender name; card holder; account holder; "
-        "card holder name; father name; mother name; mothers maiden name",
-        "address": "street postcode zipcode postalcode plz; street address; home address; shipping address; "
+        "nachname prenom apellido apellidos cognome cardholder fname lname; first name; last name; "
+        "middle name; given name; family name; full name; maiden name; legal name; real name; nick name; "
+        "customer name; patient name; person name; employee name; contact name; member name; guest name; "
+        "passenger name; student name; holder name; recipient name; sender name; card holder; account holder; "
+        "card holder name; father name; mother name; mothers maiden name; name first; name last",
+        "address": "street postcode zipcode postalcode plz zip; street address; home address; shipping address; "
         "billing address; mailing address; postal address; delivery address; residential address; "
         "customer address; address line; address 1; address 2; street name; street number; house number; "
-        "zip code; post code; postal code",
+        "zip code; post code; postal code; addr 1; addr 2; addr line",
         "birth": "dob birthdate birthday geburtsdatum; birth date; birth day; date of birth; birth year; year of birth",
-        "sensitive": "gender ethnicity religion salary; marital status; sexual orientation; blood type; health condition",
-        "location": "latitude longitude lat lon lng geohash gps; lat lng; lat lon; lat long; gps coordinates; geo point; "
-        "geo location; location lat; location lon",
+        "sensitive": "gender ethnicity religion salary nationality sex; marital status; sexual orientation; blood type; "
+        "health condition; race ethnicity",
+        "location": "latitude longitude lat lon lng geohash gps coordinates; lat lng; lat lon; lat long; gps coordinates; "
+        "geo point; geo location; location lat; location lon; geo coordinates",
     }
 )  # fmt: skip
 """Rules and the words, or sequences of words, at the end of a name that are theirs. Sequences count written as one word
@@ -124,7 +130,7 @@ FORMS = word_set(
 )
 """Words at the end of a name that say how a value is written, not what it is: an unkeyed hash of an address is one still."""
 
-STATISTICS = word_set("is has had n num count total max min avg mean median sum can should enable enabled allow")
+STATISTICS = word_set("is has had n p num count total max min avg mean median sum can should enable enabled allow")
 """Words at the beginning of a name that make its value a number or a yes, whatever comes after."""
 
 _PREPOSITIONS = word_set("of per by for with without in")

@@ -16,9 +16,9 @@ import orjson
 
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.generalise import AGES, FAMILIES, SECRET_PARAMETERS
-from streamgauge.schemas.key_names import hints, table, verdict
+from streamgauge.schemas.key_names import FORMS, STATISTICS, hints, table, verdict
 from streamgauge.schemas.packing import Json
-from streamgauge.schemas.stock_classes import GENERAL, GENERALISE, REPLACE, SCAN, STOCK, stock_class
+from streamgauge.schemas.stock_classes import COARSE, GENERAL, GENERALISE, REPLACE, SCAN, STOCK, stock_class
 
 CLOSED, PSEUDONYM, NUMBER, DROP = "closed", "pseudonym", "number", "drop"
 """Actions that only a contract can ask for, beside those of `stock_classes`."""
@@ -112,8 +112,8 @@ def rules_version(detectors: str = "") -> str:
 @cache
 def _own_rules() -> str:
     stock = [(one.attribute, one.action, one.rule, one.hint) for one in STOCK]
-    own = (EDITION, sorted(table().items()), sorted(hints().items()), stock, AGES, FAMILIES, sorted(SECRET_PARAMETERS))
-    return repr(own)
+    words = [sorted(one) for one in (SECRET_PARAMETERS, FORMS, STATISTICS, COARSE)]
+    return repr((EDITION, sorted(table().items()), sorted(hints().items()), stock, AGES, FAMILIES, words))
 
 
 def label_action(name: str) -> Action:

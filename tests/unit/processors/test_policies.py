@@ -280,6 +280,8 @@ def test_nothing_waits_for_ever_in_memory(monkeypatch: pytest.MonkeyPatch) -> No
         cleaner.label("client_address", f"203.0.{contract.version}.1")
     sizes = [len(getattr(cleaner, name)) for name in ("_labels", "_names", "_policies", "_coarse")]
     assert max(sizes) <= 3
+    cleaner.forget()
+    assert not any(getattr(cleaner, name) for name in ("_labels", "_names", "_coarse"))
     assert never(("signup", 1)) is False
 
 

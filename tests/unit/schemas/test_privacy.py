@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -75,6 +78,20 @@ def test_a_version_is_the_same_for_the_same_and_another_for_anything_else() -> N
     assert rules_version() != rules_version("detectors 2")
     assert version.startswith("p1-")
     assert len(version) == 19
+
+
+def test_a_version_is_the_same_in_every_process() -> None:
+    program = (
+        "from streamgauge.schemas.privacy import compile_policy; from streamgauge.schemas.contracts import Contract, Field; "
+        "print(compile_policy(Contract('visit', 1, {'page': Field('dimension'), 'email': Field('unique')})).version)"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(seen) == 1
 
 
 def test_whoever_declares_a_dimension_that_will_not_arrive_as_sent_is_told() -> None:
