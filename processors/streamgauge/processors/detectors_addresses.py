@@ -1,0 +1,143 @@
+"""Addresses: of mail, of machines (IPv4, IPv6) and of network interfaces (MAC)."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+from streamgauge.processors.detectors_rule import Detector, Look, Span, part, when
+
+_NOT_MAIL = re.compile(
+    # packages at versions, pictures at pixel densities, accounts of programs
+    r"[^@]*(?:@|%40)v?\d+\.\d+(?:\.|$)|[^@]*(?:@|%40)[1-9]x\.(?:png|jpe?g|gif|webp|svg|avif)$|(?:git|hg|svn|celery)(?:@|%40)",
+    re.IGNORECASE,
+)
+_MACHINE = re.compile(
+    r"(?:\b(?:ip|ipv4|addr|address|host|client|server|peer|remote|src|dst|source|dest|destination|gateway|dns|visitor|caller"
+    r"|login|forwarded|for|from|via|by|listen\w*|bind|connect\w*|ping|ssh|curl|telnet)\W{1,4}|://(?:[^\s/]*@)?|[@\[]\s?)$",
+    re.IGNORECASE,
+)
+_RELEASE = re.compile(
+    r"(?:version|ver|release|build|rev|revision|upgrad\w*|firmware|fw|driver|patch|tag)\b[^\d]{0,24}$"
+    r"|\b(?:Chrom(?:e|ium)|CriOS|Edg\w{0,3}|OPR|Opera|Safari|Firefox|Version|Mobile|\w*Browser|\w*[Bb]ot|Electron|Vivaldi|\w*SDK"
+    r"|\w{0,20}-\w{1,20})/$",
+    re.IGNORECASE,
+)
+_SUFFIX = re.compile(r"(?::\d{2,5}|/\d{1,2})(?![\w.])")
+_PRERELEASE = re.compile(r"[-+](?:alpha|beta|rc|pre|dev|snapshot|final|release|build|post|hotfix|ubuntu|debian|el\d)", re.IGNORECASE)
+CONTEXT_CHARS = 40
+
+
+def is_mail(address: str) -> bool:
+    """Whether what has the form of an address of mail is one, and not a package, a picture or an account of a program."""
+    return _NOT_MAIL.match(address) is None
+
+
+def is_ipv4(candidate: str) -> bool:
+    """Four octets in the strict form; nothing that names no one: loopback, broadcast, networks, as in `Chrome/131.0.0.0`."""
+    try:
+        address = IPv4Address(candidate)
+    except AddressValueError:
+        return False
+    return not (address.is_loopback or address.packed[0] in {0, 255} or address.packed.endswith(bytes(2)))
+
+
+def is_small(candidate: str) -> bool:
+    """Whether all of four numbers are such as releases have. Of random addresses one in a hundred is like that."""
+    first, second, third, _ = map(int, candidate.split("."))
+    return (first <= 20 and second <= 20) or (first <= 31 and second <= 31 and third <= 99)
+
+
+def _ipv4(match: re.Match[str], look: Look) -> Span | None:
+    candidate = match[0]
+    if not is_ipv4(candidate):
+        return None
+    start, end = match.span()
+    text = match.string
+    before = text[max(0, start - CONTEXT_CHARS) : start]
+    if _RELEASE.search(before) and not _SUFFIX.match(text, end):
+        return None
+    if is_small(candidate) and look.hint != "ip":
+        if _PRERELEASE.match(text, end):
+            return None
+        if _MACHINE.search(before) or _SUFFIX.match(text, end):
+            return match.span()
+        if not candidate.startswith("10.") or before[-1:] in {"-", "/", "_", "~", "^"}:
+            return None
+    return match.span()
+
+
+def is_ipv6(candidate: str) -> bool:
+    """An IPv6 address with at least two groups that are not empty; clock times have too few colons to be one."""
+    try:
+        address = IPv6Address(candidate)
+    except AddressValueError:
+        return False
+    return int(address) > 1 << 32
+
+
+def is_interface(candidate: str) -> bool:
+    """Six pairs, or three groups of four, that are neither all digits, as an instant may be, nor nobody's or everybody's."""
+    digits = re.sub("[^0-9a-f]", "", candidate.lower())
+    return not digits.isdigit() and digits != "f" * 12
+
+
+def _inside(match: re.Match[str], _: Look) -> Span:
+    return part(match)
+
+
+MAIL = (
+    Detector(
+        "email",
+        ("@", "%40"),
+        # the last label begins with a letter, so that `package@1.2.3` stays
+        re.compile(
+            r"(?:[\w.%+\-'!#$*^~]{1,64}|\"[^\"@\n]{1,62}\")(?:@|%40)(?:(?:[\w\-]{1,63}\.){1,8}[^\W\d_][\w\-]{1,62}"
+            r"|\[(?:IPv6:)?[0-9A-Fa-f:.]{3,45}\])"
+        ),
+        when(is_mail),
+    ),
+    # as people write it for people: jane [at] example [dot] com
+    Detector(
+        "email",
+        (r"(?i)[\[({<_ -]\s?at\s?[\])}>_ -]",),
+        re.compile(
+            r"[\w.%+\-']{1,64}\s?(?:[\[({<]\s?(?:at|@)\s?[\])}>])\s?[\w\-]{1,63}"
+            r"(?:\s?(?:\.|[\[({<]\s?(?:dot|\.)\s?[\])}>]|\sdot\s)\s?[\w\-]{1,63}){1,6}"
+            r"|[\w.%+\-']{1,64}(?:\s|_|-)at(?:\s|_|-)[\w\-]{1,63}(?:(?:\s|_|-)dot(?:\s|_|-)[\w\-]{1,63}){1,6}",
+            re.IGNORECASE,
+        ),
+        _inside,
+    ),
+)
+
+MACHINES = (
+    Detector(
+        "ip",
+        (r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",),
+        re.compile(r"(?<![A-Za-z0-9.])(?<!\d_)\d{1,3}(?:\.\d{1,3}){3}(?=\.in-addr\.arpa|(?![\w.]*\w))"),
+        _ipv4,
+    ),
+    Detector(
+        "ip",
+        (r"[0-9A-Fa-f]::", r"::[0-9A-Fa-f]", r"(?:[0-9A-Fa-f]{1,4}:){6}"),
+        # `ip:2001:db8::1` and `from 2001:db8::1: timeout` hold addresses too
+        re.compile(
+            r"(?:(?<![\w:])|(?<=[g-zG-Z_]:)|(?<=_))[0-9A-Fa-f:]{1,38}(?:[0-9A-Fa-f]|::)(?!\w|:[0-9A-Fa-f:])"
+        ),
+        when(is_ipv6),
+    ),
+)
+
+INTERFACES = (
+    Detector(
+        "mac",
+        (r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]", r"[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"),
+        re.compile(
+            r"(?<![0-9A-Za-z.])(?<![0-9A-Fa-f][:\-])(?:[0-9A-Fa-f]{2}(?P<s>[:\-])(?:[0-9A-Fa-f]{2}(?P=s)){4}[0-9A-Fa-f]{2}(?!(?P=s)[0-9A-Fa-f]{2})"
+            r"|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})(?![0-9A-Za-z]|\.\w)"
+        ),
+        when(is_interface),
+        yields=True,
+    ),
+)

@@ -1,0 +1,184 @@
+"""Context: what the name of a key says about its value, be it the key of a label or one within a text (`"phone": "…"`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from streamgauge.processors.detectors_phones import is_phone_shaped
+from streamgauge.processors.detectors_rule import Detector, Look, Span
+from streamgauge.processors.detectors_text import is_token
+
+HINTS = frozenset(
+    {"", "email", "phone", "card", "iban", "national_id", "passport", "ip", "secret", "version", "id", "number"}
+)
+"""What a key's name may say about a value. The empty one says nothing; the last three say what a value is not: a version
+is no address, an id is no telephone number, and a quantity that is a bare number is nothing but that."""
+
+_ONE_WORD = re.compile(r"\S+")
+_BARE_NUMBER = re.compile(r"[+\-]?\d+(?:\.\d+)?(?:[eE][+\-]?\d+)?")
+_QUIET = {
+    "version": (_ONE_WORD, frozenset({"ip", "phone", "card", "national_id", "mac"})),
+    "id": (_ONE_WORD, frozenset({"phone", "national_id"})),
+    "number": (_BARE_NUMBER, frozenset({"ip", "phone", "card", "national_id"})),
+}
+_NONE: frozenset[str] = frozenset()
+_PLACEHOLDERS = frozenset(
+    "null none nil true false undefined redacted masked hidden filtered empty unset missing invalid required expired yes no"
+    " n/a na unknown changed incorrect wrong is must not too has does should field reset mismatch cannot ok bearer basic"
+    " string str text rejected denied valid failed error for authentication".split()
+)
+_PARAMETER = re.compile(r"[*x•.#?_-]*|\$\d+|:\w+|%(?:\(\w+\))?s|\{\{?[\w.\s-]*\}?\}?|\$\{?[\w.-]*\}?|<[\w\s.-]*>|@p?\d+|\[\w*\]?", re.IGNORECASE)
+_TOKENS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_SURE = frozenset(
+    "password passwd pwd passphrase passcode secret token apikey authtoken accesstoken authorization credential credentials"
+    " privatekey secretkey accesskey apisecret sharedkey accountkey sessionid jsessionid phpsessid csrftoken xsrf otp cvv cvc"
+    " cvv2 signature sig pass passwort contraseña motdepasse".split()
+)
+_SURE_PAIRS = frozenset(
+    "api:key access:key secret:key private:key account:key auth:key session:id session:key encryption:key signing:key"
+    " license:key key:id auth:token shared:key master:key client:secret sess:id".split()
+)
+_PASSWORDS = frozenset({"password", "passwd", "pwd", "passphrase", "passcode", "pass"})
+_WEAK = frozenset({"session", "sid", "auth", "cookie", "code", "state", "key", "nonce", "jwt", "hash", "sess"})
+_IN_URL = frozenset({"code", "state", "key", "nonce", "hash"})
+
+
+def quiet(hint: str, text: str) -> frozenset[str]:
+    """Rules that do not apply to a text of which the hint says what it is."""
+    form, rules = _QUIET.get(hint, (_BARE_NUMBER, _NONE))
+    return rules if rules and form.fullmatch(text.strip()) else _NONE
+
+
+def _digits(text: str) -> int:
+    return sum(map(str.isdigit, text))
+
+
+def _is_card_shaped(text: str) -> bool:
+    return 12 <= _digits(text) <= 19 and re.fullmatch(r"\d(?:[ ./\-]{0,3}\d)+", text) is not None
+
+
+def _is_iban_shaped(text: str) -> bool:
+    return re.fullmatch(r"(?i)[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]){8,31}", text) is not None
+
+
+def is_id_shaped(text: str) -> bool:
+    """Whether a text whose key says so is a number of a state's: at least five digits, and little else."""
+    return _digits(text) >= 5 and re.fullmatch(r"[A-Za-z0-9](?:[ ./()+\-]{0,2}[A-Za-z0-9]){4,23}\)?", text) is not None
+
+
+def is_passport_shaped(text: str) -> bool:
+    """Whether a text whose key says so is a number of a passport: six to twelve letters and digits, mostly digits."""
+    return _digits(text) >= 4 and re.fullmatch(r"[A-Za-z]{0,3}[ \-]?\d{4,9}[A-Za-z]{0,2}\d{0,2}|[A-Za-z0-9]{6,12}", text) is not None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.partition("%")[0].strip("[]"))
+    except ValueError:
+        return re.fullmatch(r"\d{8,10}|\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?", text) is not None
+    return text not in {"127.0.0.1", "::1", "0.0.0.0", "::"}  # noqa: S104  # nobody's
+
+
+def is_secret_shaped(text: str) -> bool:
+    """Whether a text whose key says so may be a secret: anything that does not stand for one."""
+    return bool(text) and text.lower() not in _PLACEHOLDERS and _PARAMETER.fullmatch(text) is None
+
+
+SHAPES: dict[str, Callable[[str], bool]] = {
+    "email": lambda text: "@" in text and " " not in text,
+    "phone": is_phone_shaped,
+    "card": _is_card_shaped,
+    "iban": _is_iban_shaped,
+    "national_id": is_id_shaped,
+    "passport": is_passport_shaped,
+    "ip": _is_address,
+    "secret": is_secret_shaped,
+}
+
+
+def is_hinted(hint: str, text: str) -> bool:
+    """Whether the whole text is what its key says, by form alone: no checksum is asked where a name vouches."""
+    shape = SHAPES.get(hint)
+    if shape is None:
+        return False
+    text = text.strip()
+    return not is_token(text) and shape(text)
+
+
+def says_secret(key: str) -> str:
+    """What a key's name says by its last words: `sure`, `weak` (many values under it are no secrets) or nothing."""
+    tokens = [token.lower() for token in _TOKENS.findall(key)]
+    while tokens and tokens[-1].isdigit():
+        tokens.pop()
+    if not tokens:
+        return ""
+    last = tokens[-1]
+    if last in _SURE or "".join(tokens) in _SURE or ":".join(tokens[-2:]) in _SURE_PAIRS:
+        return "sure"
+    return "weak" if last in _WEAK else ""
+
+
+def _assigned(match: re.Match[str], look: Look) -> Span | None:
+    """The value of `key=value`, `"key": "value"` and the like, where the key says that it is a secret."""
+    key = match["key"]
+    said = says_secret(key)
+    if not said:
+        return None
+    group = next(name for name in ("q", "s", "x") if match[name] is not None)
+    value = match[group]
+    if not is_secret_shaped(value) or is_token(value):
+        return None
+    free = match["sign"].endswith((":", ": ")) and group == "x" and not match["quote"]
+    last = _TOKENS.findall(key)[-1].lower()
+    strong = len(value) >= 16 and any(map(str.isdigit, value)) and not value.isdigit()
+    if said == "weak":
+        in_url = match.start() > 0 and match.string[match.start() - 1] in "?&"
+        if not strong or not (in_url or last not in _IN_URL):
+            return None
+    elif last in {"signature", "sig", "id"} and len(value) < 8:
+        return None
+    elif free and last not in _PASSWORDS and value.isalpha() and len(value) < 20:
+        # `unexpected token: identifier`
+        return None
+    return match.span(group)
+
+
+def _named(names: str, shape: Callable[[str], bool], body: str) -> tuple[re.Pattern[str], Callable[[re.Match[str], Look], Span | None]]:
+    pattern = re.compile(
+        rf"(?<![A-Za-z])(?:{names})(?:[ _\-.]?(?:number|num|no|nr|id|code))?\.?(?:\\?[\"']?\s{{0,2}}(?:=>|:=|[=:#])\s{{0,2}}\\?[\"']?|\s(?:is\s|was\s|number\s|no\.?\s|\#\s?)?)(?P<x>{body})(?![A-Za-z0-9])",
+        re.IGNORECASE,
+    )
+
+    def confirm(match: re.Match[str], _: Look) -> Span | None:
+        return match.span("x") if shape(match["x"]) else None
+
+    return pattern, confirm
+
+
+_STATE = (
+    r"ssn|social[ _\-]?security|national[ _\-]?(?:id|insurance)|nino|sin|tfn|tax[ _\-]?(?:id|file|payer[ _\-]?id)|itin|nif|nie|dni|cpf|curp|rfc|pesel"
+    r"|bsn|nric|fin|hkid|aadhaa?r|pan|nhs|medicare|irn|ird|my[ _\-]?number|rrn|cpr|personnummer|hetu|f[øo]dselsnummer|codice[ _\-]?fiscale|steuer[ _\-]?id"
+    r"|identity[ _\-]?card|id[ _\-]?card|cnic|nik|egn|cnp|oib|amka|rut|cuit|cuil|tckn|snils"
+)
+_STATE_PATTERN, _STATE_CONFIRM = _named(_STATE, is_id_shaped, r"[A-Za-z]{0,6}\d[0-9A-Za-z]*(?:[ ./\-][0-9A-Za-z]*\d[0-9A-Za-z]*){0,5}")
+_PASSPORT_PATTERN, _PASSPORT_CONFIRM = _named("passport|pass(?:e|a)port(?:e|o)?|reisepass|旅券", is_passport_shaped, r"[A-Za-z]{0,3}[ \-]?\d[0-9A-Za-z]{4,11}")
+
+CONTEXT = (
+    Detector(
+        "secret",
+        (
+            r"(?i)(?:pass|pwd|secret|token|key|credential|authorization|auth|session|sess|sid|id|otp|cvv2?|cvc|sig|signature|xsrf|cookie|code|state"
+            r"|nonce|jwt|hash|passwort|apikey|passwd|password|passphrase|passcode)[0-9]{0,3}\\?[\"'\]]{0,2} {0,2}(?:=>|:=|[=:])",
+        ),
+        re.compile(
+            r"(?<![\w.\-])(?P<key>[A-Za-z_][\w.\-]{0,63})\\?(?P<quote>[\"']?)\]?(?P<sign>\s{0,2}(?:=>|:=|[=:])\s{0,2})"
+            r"(?:\\?\"(?P<q>[^\"\\]{1,512})\\?\"|'(?P<s>[^']{1,512})'|(?P<x>[^\s&;\"'<>\\]{1,1024}))"
+        ),
+        _assigned,
+        overlaps=True,
+    ),
+    Detector("national_id", (rf"(?i)\b(?:{_STATE})[^0-9]{{1,16}}[0-9]",), _STATE_PATTERN, _STATE_CONFIRM, yields=True),
+    Detector("passport", (r"(?i)(?:passport|passeport|passaport|pasaport|reisepass|旅券)",), _PASSPORT_PATTERN, _PASSPORT_CONFIRM, yields=True),
+)

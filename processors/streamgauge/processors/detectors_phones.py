@@ -1,0 +1,235 @@
+"""Telephone numbers: with a plus, or grouped as their country groups them. Bare digits are never one, unless a key says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any, cast
+
+from streamgauge.processors.detectors_rule import Detector, Look, Span
+
+MIN_DIGITS, MAX_DIGITS = 7, 15
+TRUNK = tuple("AU GB NZ JP KR FR DE IN IT NL BE CH AT SE IE FI TW TH MY ID PH VN ZA TR CN IL UA EG NG PK RO BG RS HR SI SK AR LK BD KE".split())
+"""Countries whose national numbers begin with 0 (the one in Italy stays when dialled from abroad)."""
+PLAIN = tuple("SG HK IN ES IT PT PL NO DK CZ GR HU BR MX CN KR AU CO CL PE LV LT EE AE SA IE FI US LU PH".split())
+"""Countries of which numbers are written without any prefix."""
+_DIGITS = re.compile(r"\d+")
+_KINDS = (
+    *("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "voip", "personal_number", "uan", "pager"),
+    "voicemail",
+)
+_DATE = re.compile(
+    r"(?:0?[1-9]|[12]\d|3[01])[./\- ](?:0?[1-9]|[12]\d|3[01])[./\- ](?:19|20)\d\d|(?:19|20)\d\d[./\- ](?:0[1-9]|1[0-2])[./\- ](?:0[1-9]|[12]\d|3[01])"
+    r"|(?:0[1-9]|[12]\d|3[01])[./\- ](?:0[1-9]|1[0-2])[./\-]\d\d[ /]"
+)
+_WORDS = (
+    r"(?:tele)?phone|tel|mobile|mob|cell|cellphone|handphone|fax|call(?:ed|ing|s)?(?: (?:me|us|him|her|them|back))?|dial(?:ed|led)?"
+    r"|sms(?: to)?|text(?:ed)?(?: (?:me|us))?|whatsapp|contact|ring|msisdn|ph|telefon|tel[eé]fono|m[oó]vil|celular|handy|rufnummer|t[eé]l[eé]phone"
+    r"|portable|cellulare|telefono|telefoon|mobiel|電話|携帯|电话|手机|전화"
+)
+_LINK = r"(?:\s?(?:number|no|nr|num|is|was|at|on|to|me|us|us at|me at|me on)\b)?"
+
+
+def digits_of(text: str) -> str:
+    """The digits of a text alone."""
+    return "".join(_DIGITS.findall(text))
+
+
+def is_phone_shaped(text: str) -> bool:
+    """Whether a text whose key says so is a telephone number: so many digits, with nothing but grouping between them."""
+    return (
+        MIN_DIGITS <= len(digits_of(text)) <= MAX_DIGITS
+        and re.fullmatch(r"(?:tel:|whatsapp:|sms:)?[+(]{0,2}\d[\d ()./\-]{5,28}(?:(?:x|ext\.?|;ext=|#) ?\d{1,6})?", text.strip(), re.IGNORECASE)
+        is not None
+    )
+
+
+@cache
+def _library() -> Any:
+    return import_module("phonenumbers")
+
+
+@cache
+def _national(region: str) -> tuple[Callable[[str], object], ...]:
+    """What matches numbers of the region, without their prefix: all of them first, then each kind."""
+    metadata = _library().PhoneMetadata.metadata_for_region(region)
+    if metadata is None:
+        return ()
+    described = [metadata.general_desc, *(getattr(metadata, kind) for kind in _KINDS)]
+    patterns = [one.national_number_pattern for one in described if one is not None and one.national_number_pattern]
+    return tuple(re.compile(cast("str", pattern)).fullmatch for pattern in patterns if pattern != "NA")
+
+
+def is_national(digits: str, region: str) -> bool:
+    """Whether the region has numbers like this, given without its prefix."""
+    every, *kinds = _national(region) or (bool,)
+    return bool(every(digits)) and any(kind(digits) for kind in kinds)
+
+
+@cache
+def _groupings(region: str) -> tuple[tuple[Callable[[str], Any], tuple[Callable[[str], object], ...]], ...]:
+    """How the region writes its numbers: a pattern with its groups, and what a number begins with that is written so."""
+    metadata = _library().PhoneMetadata.metadata_for_region(region)
+    if metadata is None:
+        return ()
+    return tuple(
+        (re.compile(one.pattern).fullmatch, tuple(re.compile(p).match for p in one.leading_digits_pattern[-1:]))
+        for one in metadata.number_format
+    )
+
+
+def is_grouped(digits: str, groups: list[str], region: str) -> bool:
+    """Whether the region writes this number in these groups."""
+    for pattern, leading in _groupings(region):
+        if (match := pattern(digits)) and all(one(digits) for one in leading):
+            return [group for group in match.groups() if group] == groups
+    return False
+
+
+def _abroad(match: re.Match[str], look: Look) -> Span | None:
+    """The longest run of groups that is a number in international form."""
+    start, text = match.start("x"), match["x"]
+    runs = list(_DIGITS.finditer(text))
+    plain = len(runs) == 1
+    for last in range(len(runs), 0, -1):
+        digits = "".join(run[0] for run in runs[:last]).removeprefix("00")
+        if len(digits) > MAX_DIGITS + 1:
+            continue
+        if len(digits) < MIN_DIGITS:
+            return None
+        look.validate()
+        library = _library()
+        try:
+            number = library.parse(f"+{digits}", None)
+        except library.NumberParseException:
+            continue
+        if library.is_valid_number(number) or (not plain and last == len(runs) and library.is_possible_number(number)):
+            return match.start(), start + runs[last - 1].end()
+    return None
+
+
+@cache
+def _american_regions() -> tuple[str, ...]:
+    """Those that share the code 1, the largest first."""
+    return tuple(_library().COUNTRY_CODE_TO_REGION_CODE[1])
+
+
+def _american(match: re.Match[str], look: Look) -> Span | None:
+    digits = digits_of(match["x"])[-10:]
+    look.validate()
+    return match.span() if any(is_national(digits, region) for region in _american_regions()) else None
+
+
+def _trunk(match: re.Match[str], look: Look) -> Span | None:
+    """The longest run of groups that is a number of some country: what follows it may be a number too."""
+    start, text = match.start(), match[0]
+    if _DATE.match(text.lstrip("(")):
+        return None
+    runs = list(_DIGITS.finditer(text))
+    look.validate()
+    for last in range(len(runs), 1, -1):
+        digits = "".join(run[0] for run in runs[:last])
+        if len(digits) < 9:
+            return None
+        if len(digits) <= 12 and digits[1] != "0":
+            bare = digits[1:]
+            if any(is_national(bare, region) for region in TRUNK) or is_national(digits, "IT"):
+                return start, start + runs[last - 1].end()
+    return None
+
+
+def _plain(match: re.Match[str], look: Look) -> Span | None:
+    """A number without any prefix that is the whole text, written exactly as a country writes it."""
+    groups = _DIGITS.findall(match["x"])
+    digits = "".join(groups)
+    if not 8 <= len(digits) <= 11 or _DATE.match(match["x"]) or digits.endswith("000"):
+        return None
+    look.validate()
+    if any(is_national(digits, region) and is_grouped(digits, groups, region) for region in PLAIN):
+        return match.span("x")
+    return None
+
+
+def _announced(match: re.Match[str], look: Look) -> Span | None:
+    """A number behind a word such as `call` or `phone`. It must be grouped, or the word be its key."""
+    text = match["x"]
+    groups = _DIGITS.findall(text)
+    digits = "".join(groups)
+    if match["key"]:
+        return match.span("x") if MIN_DIGITS <= len(digits) <= MAX_DIGITS and not _DATE.match(text) else None
+    if len(groups) < 2 or not 8 <= len(digits) <= 13 or _DATE.match(text):
+        return None
+    look.validate()
+    bare = digits.removeprefix("0")
+    regions = TRUNK if bare != digits else PLAIN
+    return match.span("x") if any(is_national(bare, region) for region in regions) else None
+
+
+def _of_one(match: re.Match[str], look: Look) -> Span | None:
+    look.validate()
+    for region, group in (("BR", "br"), ("RU", "ru"), ("CN", "cn")):
+        if match[group] and is_national(digits_of(match[group]), region):
+            return match.span()
+    return None
+
+
+PHONES = (
+    Detector(
+        "phone",
+        (r"\+ ?\(?[0-9]", r"\b00[1-9][0-9]{0,2}[ .\-]"),
+        re.compile(r"(?<![\w+])(?:\+ ?|(?=00[1-9]\d{0,2}[ .\-]))(?P<x>\(?\d(?:[ ()./\-]{0,3}\d){6,19})(?!\d)(?:\s?(?:x|ext\.?|;ext=)\s?\d{1,6})?"),
+        _abroad,
+        yields=True,
+    ),
+    Detector(
+        "phone",
+        (r"[2-9][0-9]{2}(?:\)[ .-]?|[ ./-]{1,2})[0-9]{3}[ .-][0-9]{4}",),
+        re.compile(
+            r"(?<![\w.+\-])(?<!\d[ /])(?:(?:001|\+?1)[ .\-]{1,2})?(?P<x>(?:\([2-9]\d\d\)[ .\-]?|[2-9]\d\d(?P<s>[ ./\-]{1,2}))\d{3}[ .\-]\d{4})"
+            r"(?:\s?(?:x|ext\.?|\#)\s?\d{1,6})?(?![\w]|[.\-/]\d| \d{3})"
+        ),
+        _american,
+        yields=True,
+    ),
+    # the prefix 0 of calls within a country
+    Detector(
+        "phone",
+        (r"(?:^|[^0-9A-Za-z_.+-])\(?0[0-9]{1,5}(?:\)[ ./-]?|[ ./-]{1,3})[0-9]{2,8}",),
+        re.compile(
+            r"(?<![\w.+\-])(?<!\d/)(?:\(0\d{1,4}\)[ .\-/]?|\(?0\d{1,5}[ .\-/]{1,3})\d{2,8}(?:[ .\-]{1,2}\d{2,5}){0,4}(?![\w]|[./:\-]\d)"
+        ),
+        _trunk,
+        yields=True,
+    ),
+    # Brazil, Russia, China
+    Detector(
+        "phone",
+        (r"\([1-9][0-9]{1,2}\) ?[0-9]{4,5}[ -][0-9]{4}", r"[78] ?\(?[3489][0-9]{2}\)? ?[0-9]{3}-[0-9]{2}-[0-9]{2}", r"1[3-9][0-9][ -][0-9]{4}[ -][0-9]{4}"),
+        re.compile(
+            r"(?<![\w.+\-])(?<!\d[ /])(?:(?P<br>\([1-9]\d{1,2}\) ?\d{4,5}[ \-]\d{4})|[78] ?(?P<ru>\(?[3489]\d\d\)? ?\d{3}-\d\d-\d\d)|(?P<cn>1[3-9]\d[ \-]\d{4}[ \-]\d{4}))"
+            r"(?![\w]|[ .\-/]\d)"
+        ),
+        _of_one,
+        yields=True,
+    ),
+    Detector(
+        "phone",
+        (r"^\s*\(?[1-9][0-9]{0,4}(?:[ ().-]{1,2}[0-9]{2,5}){1,4}\s*$",),
+        re.compile(r"^\s*(?P<x>\(?[1-9]\d{0,4}(?:\) ?|[ \-])\d{2,5}(?:[ \-]\d{2,5}){0,4})\s*$"),
+        _plain,
+        yields=True,
+    ),
+    Detector(
+        "phone",
+        (rf"(?i)(?:{_WORDS})[^0-9]{{1,12}}[0-9]",),
+        re.compile(
+            rf"(?<![^\W_])(?:(?P<key>(?:{_WORDS})(?:[_ ]?(?:number|no|nr|num))?[\"']?\s?[:=]\s?[\"']?)|(?:{_WORDS}){_LINK}[ :=#.]{{1,3}}){_LINK}[ :]?"
+            r"(?P<x>\(?\d(?:[ ()./\-]{0,2}\d){6,13})(?![\w]|[./:\-]\d)",
+            re.IGNORECASE,
+        ),
+        _announced,
+        yields=True,
+    ),
+)
