@@ -17,7 +17,8 @@ FRAMES: tuple[str, ...] = (
     "{}", "{}", "{}", " {} ", "from {} today", "value={}", "value: {}", '{{"v":"{}"}}', '{{"v": "{}", "n": 12}}', "'{}'", '"{}"',
     "({})", "<{}>", "a;{};b", "a,{},b", "x|{}|y", "line\t{}\tend", "first\n{}\nlast", "{}.", "{}, and more", "k=1&v={}&n=2",
     "https://api.example.com/v1/x?v={}&n=2", "GET /things/{} HTTP/1.1", "failed for {}: timeout after 30 ms", "[{}]",
-    '{{\\"v\\":\\"{}\\"}}', "seen {} twice", "{} was refused", "{} {}",
+    '{{\\"v\\":\\"{}\\"}}', "seen {} twice", "{} was refused", "{} {}", "field:{}", "k:{};", "~{}~", "*{}*", "`{}`", "{}: no", "{}…", "#{}", "値は{}です", "номер {}, да", "{}\r\n", "x => {}",
+    "%5B{}%5D", "&quot;{}&quot;", "\\n{}\\n",
 )  # fmt: skip
 """What surrounds a value: nothing, a sentence, pairs, JSON (also within JSON), lists, addresses of pages."""
 

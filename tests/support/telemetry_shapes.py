@@ -112,7 +112,7 @@ NEGATIVES: dict[str, Make] = {
     "ksuid, nanoid": lambda r: "".join(r.choices(string.ascii_letters + string.digits + "-_", k=r.choice([21, 22, 27]))),
     "base64": lambda r: base64.b64encode(r.randbytes(r.randrange(9, 40))).decode(),
     "object id": lambda r: hexa(r, 24),
-    "snowflake": lambda r: str((r.randrange(2**40, 2**41) << 22) | r.getrandbits(22)),
+    "snowflake": lambda r: str((r.randrange(3 * 10**11, 5 * 10**11) << 22) | r.getrandbits(22)),
     "version": lambda r: f"{r.choice(['', 'v'])}{r.randrange(30)}.{r.randrange(60)}.{r.randrange(400)}{r.choice(['', '', '-rc.1', '-SNAPSHOT', '+build.5', '.Final', '-alpine3.18'])}",
     "version of four": lambda r: f"{r.choice(['', '', 'v', 'V'])}{r.randrange(20)}.{r.randrange(20)}.{r.randrange(400)}.{r.randrange(3000)}",
     "release of four": lambda r: f"{r.choice(['version=', 'v', 'build ', 'release-', 'driver/', 'nginx/', 'agent-', 'sdk-version: '])}{r.randrange(200)}.{r.randrange(20)}.{r.randrange(100)}.{r.randrange(100)}",

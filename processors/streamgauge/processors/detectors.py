@@ -11,7 +11,7 @@ from functools import cache
 
 from streamgauge.processors.detectors_addresses import INTERFACES, MACHINES, MAIL
 from streamgauge.processors.detectors_cards import CARDS
-from streamgauge.processors.detectors_context import CONTEXT, is_hinted, quiet
+from streamgauge.processors.detectors_context import CONTEXT, SHAPES, is_hinted, quiet
 from streamgauge.processors.detectors_gate import Gate
 from streamgauge.processors.detectors_ids import IDS
 from streamgauge.processors.detectors_phones import PHONES
@@ -33,42 +33,63 @@ class Rules:
     def __init__(self, detectors: Sequence[Detector]) -> None:
         self._detectors = tuple(detectors)
         self._encoded = len(self._detectors)
-        self._which = Gate([*(one.gates for one in detectors), ENCODED]).which
+        gate = Gate([*(one.gates for one in detectors), ENCODED])
+        self._match, self._rules = gate.match, gate.rules
 
-    def scrub(self, text: str, hint: str = "", budget: int | None = None) -> Found:
-        """As `scrub_text`, and the calls of libraries that it took. With a `budget`, what needs more of them is dropped."""
+    def suspects(self, text: str, hint: str = "") -> tuple[int, ...] | None:
+        """What the gate says: nothing at all if the text is innocent, None if it must be asked again in another form.
+
+        Raises GateFailed.
+        """
+        if len(text) > MAX_CHARS or not text.isascii():
+            return None
+        found = self._match(text.encode())
+        if len(found) != 1:
+            return self._rules(found)
+        return () if not hint or hint not in SHAPES else None
+
+    def scrub(
+        self, text: str, hint: str = "", budget: int | None = None, suspects: tuple[int, ...] | None = None
+    ) -> Found:
+        """As `scrub_text`. With a `budget` of calls of libraries, what needs more is dropped. `suspects` as they were told."""
         if len(text) > MAX_CHARS:
             return f"[{TOO_LONG}]", (TOO_LONG,), 0
-        plain = text.isascii()
-        if plain and not hint and not self._which(text):
+        numbers = self.suspects(text, hint) if suspects is None else suspects
+        if numbers == ():
             return text, (), 0
         look = Look(text, hint, budget)
         try:
-            return self._scrub(look)
+            return self._scrub(look, numbers)
         except Tangled:
             return f"[{TANGLED}]", (TANGLED,), look.validations
         except Unchecked:
             return f"[{UNCHECKED}]", (UNCHECKED,), look.validations
 
-    def _scrub(self, look: Look) -> Found:
+    def _which(self, text: str) -> tuple[int, ...]:
+        return self._rules(self._match(text.encode("utf-8", "replace")))
+
+    def _scrub(self, look: Look, numbers: tuple[int, ...] | None) -> Found:
         rules: list[str] = []
         for _ in range(MAX_PASSES):
             text = look.text
-            found = self._once(look)
+            found = self._once(look, numbers)
             if not found:
                 return text, tuple(dict.fromkeys(rules)), look.validations
-            rules += found
             if found == [TOO_LONG]:
                 return f"[{TOO_LONG}]", (TOO_LONG,), look.validations
+            rules += found
+            numbers = None
         raise Tangled("too many passes")
 
-    def _once(self, look: Look) -> list[str]:
+    def _once(self, look: Look, numbers: tuple[int, ...] | None) -> list[str]:
         """Turn the look to a cleaner text, if there is one: as it is, else as it is when decoded. The rules that found something."""
         text = folded(look.text)
         if len(text) > MAX_CHARS:
             return [TOO_LONG]
-        look.turn_to(text)
-        found, numbers = self._view(look)
+        if text is not look.text:
+            look.turn_to(text)
+        numbers = self._which(text) if numbers is None else numbers
+        found = self._view(look, numbers)
         if found or self._encoded not in numbers:
             return found
         plain = decoded(text)
@@ -77,23 +98,21 @@ class Rules:
         if len(plain) > MAX_CHARS:
             return [TOO_LONG]
         look.turn_to(plain)
-        return self._view(look)[0]
+        return self._view(look, self._which(plain))
 
-    def _view(self, look: Look) -> tuple[list[str], tuple[int, ...]]:
+    def _view(self, look: Look, numbers: tuple[int, ...]) -> list[str]:
         hint = look.hint
         if hint and is_hinted(hint, look.text):
             look.turn_to(f"[{hint}]")
-            return [hint], ()
-        numbers = self._which(look.text)
-        silent = quiet(hint, look.text)
+            return [hint]
+        silent = quiet(hint, look.text) if hint else ()
         rules: list[str] = []
         for number in numbers:
-            if number == self._encoded:
-                continue
-            detector = self._detectors[number]
-            if detector.rule not in silent and detector.scrub(look):
-                rules.append(detector.rule)
-        return rules, numbers
+            if number != self._encoded:
+                detector = self._detectors[number]
+                if detector.rule not in silent and detector.scrub(look):
+                    rules.append(detector.rule)
+        return rules
 
 
 @cache

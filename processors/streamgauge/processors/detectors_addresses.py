@@ -13,8 +13,10 @@ _NOT_MAIL = re.compile(
     re.IGNORECASE,
 )
 _MACHINE = re.compile(
-    r"(?:\b(?:ip|ipv4|addr|address|host|client|server|peer|remote|src|dst|source|dest|destination|gateway|dns|visitor|caller"
-    r"|login|forwarded|for|from|via|by|listen\w*|bind|connect\w*|ping|ssh|curl|telnet)\W{1,4}|://(?:[^\s/]*@)?|[@\[]\s?)$",
+    r"(?:(?:addr|address|host(?:name)?|client|server|peer|remote|gateway|visitor|caller|nameserver|instance|backend|upstream|endpoint"
+    r"|(?:\b|_|client|remote|source|src|dst|dest|peer|user|real|host|server)(?:ip|ipv4|src|dst|source|dest|destination|dns|login|node"
+    r"|forwarded|for|from|via|by|listen\w*|bind|connect\w*|ping|ssh|curl|telnet|pod|target|broker|machine|x-real-ip))\W{1,4}"
+    r"|://(?:[^\s/]*@)?|[@\[]\s?)$",
     re.IGNORECASE,
 )
 _RELEASE = re.compile(
@@ -23,9 +25,11 @@ _RELEASE = re.compile(
     r"|\w{0,20}-\w{1,20})/$",
     re.IGNORECASE,
 )
-_SUFFIX = re.compile(r"(?::\d{2,5}|/\d{1,2})(?![\w.])")
+_PRODUCT = re.compile(r"(?<![A-Za-z0-9:/])(?!(?:host|ip|node|server|client|peer|localhost|worker|user)\b)[A-Za-z][\w.]*[-/_]$", re.IGNORECASE)
+_SUFFIX = re.compile(r"(?::\d{2,5}|/\d{1,2})(?![\w.]*\w)")
 _PRERELEASE = re.compile(r"[-+](?:alpha|beta|rc|pre|dev|snapshot|final|release|build|post|hotfix|ubuntu|debian|el\d)", re.IGNORECASE)
 CONTEXT_CHARS = 40
+RESOLVERS = frozenset({"1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9"})
 
 
 def is_mail(address: str) -> bool:
@@ -45,26 +49,33 @@ def is_ipv4(candidate: str) -> bool:
 def is_small(candidate: str) -> bool:
     """Whether all of four numbers are such as releases have. Of random addresses one in a hundred is like that."""
     first, second, third, _ = map(int, candidate.split("."))
+    if candidate in RESOLVERS or (first, second, third) == (10, 0, 0):
+        return False
     return (first <= 20 and second <= 20) or (first <= 31 and second <= 31 and third <= 99)
 
 
+def _is_release(candidate: str, before: str, after: str) -> bool:
+    """Whether four numbers are a release rather than an address, by their size and by what stands around them."""
+    if _SUFFIX.match(after):
+        return False
+    if _RELEASE.search(before) or (_PRERELEASE.match(after) and is_small(candidate)):
+        return True
+    if _MACHINE.search(before):
+        return False
+    first, second, third, _ = map(int, candidate.split("."))
+    if first == 10 and (before or after) and before[-1:] not in {"-", "/", "_", "~", "^"}:
+        # within other text, machines of one's own are what these are
+        return False
+    return is_small(candidate) or (second <= 20 and third <= 100 and _PRODUCT.search(before) is not None)
+
+
 def _ipv4(match: re.Match[str], look: Look) -> Span | None:
-    candidate = match[0]
-    if not is_ipv4(candidate):
-        return None
     start, end = match.span()
     text = match.string
-    before = text[max(0, start - CONTEXT_CHARS) : start]
-    if _RELEASE.search(before) and not _SUFFIX.match(text, end):
+    if not is_ipv4(match[0]):
         return None
-    if is_small(candidate) and look.hint != "ip":
-        if _PRERELEASE.match(text, end):
-            return None
-        if _MACHINE.search(before) or _SUFFIX.match(text, end):
-            return match.span()
-        if not candidate.startswith("10.") or before[-1:] in {"-", "/", "_", "~", "^"}:
-            return None
-    return match.span()
+    around = text[max(0, start - CONTEXT_CHARS) : start], text[end : end + CONTEXT_CHARS]
+    return None if look.hint != "ip" and _is_release(match[0], *around) else (start, end)
 
 
 def is_ipv6(candidate: str) -> bool:
@@ -89,7 +100,7 @@ def _inside(match: re.Match[str], _: Look) -> Span:
 MAIL = (
     Detector(
         "email",
-        ("@", "%40"),
+        (r"(?:@|%40)[^\s@]*[.\[]",),
         # the last label begins with a letter, so that `package@1.2.3` stays
         re.compile(
             r"(?:[\w.%+\-'!#$*^~]{1,64}|\"[^\"@\n]{1,62}\")(?:@|%40)(?:(?:[\w\-]{1,63}\.){1,8}[^\W\d_][\w\-]{1,62}"
@@ -114,8 +125,8 @@ MAIL = (
 MACHINES = (
     Detector(
         "ip",
-        (r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",),
-        re.compile(r"(?<![A-Za-z0-9.])(?<!\d_)\d{1,3}(?:\.\d{1,3}){3}(?=\.in-addr\.arpa|(?![\w.]*\w))"),
+        (r"(?:^|[^0-9A-Za-z.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:$|[^0-9.]|\.(?:$|[^0-9]))",),
+        re.compile(r"(?<![A-Za-z0-9.])(?<!\d_)\d{1,3}(?:\.\d{1,3}){3}(?=\.in-addr\.arpa|(?![A-Za-z0-9_.]*[A-Za-z0-9_]))"),
         _ipv4,
     ),
     Detector(
@@ -123,7 +134,7 @@ MACHINES = (
         (r"[0-9A-Fa-f]::", r"::[0-9A-Fa-f]", r"(?:[0-9A-Fa-f]{1,4}:){6}"),
         # `ip:2001:db8::1` and `from 2001:db8::1: timeout` hold addresses too
         re.compile(
-            r"(?:(?<![\w:])|(?<=[g-zG-Z_]:)|(?<=_))[0-9A-Fa-f:]{1,38}(?:[0-9A-Fa-f]|::)(?!\w|:[0-9A-Fa-f:])"
+            r"(?:(?<![0-9A-Za-z_:])|(?<=[g-zG-Z_]:)|(?<=[g-zG-Z][A-Za-z]:)|(?<=_))[0-9A-Fa-f:]{1,38}(?:[0-9A-Fa-f]|::)(?![0-9A-Za-z_]|:[0-9A-Fa-f:])"
         ),
         when(is_ipv6),
     ),
@@ -132,9 +143,9 @@ MACHINES = (
 INTERFACES = (
     Detector(
         "mac",
-        (r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]", r"[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"),
+        (r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?:$|[^0-9A-Za-z:-]|[:-](?:$|[^0-9A-Fa-f]))", r"\b[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"),
         re.compile(
-            r"(?<![0-9A-Za-z.])(?<![0-9A-Fa-f][:\-])(?:[0-9A-Fa-f]{2}(?P<s>[:\-])(?:[0-9A-Fa-f]{2}(?P=s)){4}[0-9A-Fa-f]{2}(?!(?P=s)[0-9A-Fa-f]{2})"
+            r"(?<![0-9A-Za-z.])(?<!(?<![0-9A-Za-z])[0-9A-Fa-f]{2}[:\-])(?:[0-9A-Fa-f]{2}(?P<s>[:\-])(?:[0-9A-Fa-f]{2}(?P=s)){4}[0-9A-Fa-f]{2}(?!(?P=s)[0-9A-Fa-f]{2})"
             r"|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})(?![0-9A-Za-z]|\.\w)"
         ),
         when(is_interface),

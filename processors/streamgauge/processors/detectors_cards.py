@@ -33,11 +33,23 @@ def is_issued(digits: str) -> bool:
     two, three, four, length = int(digits[:2]), int(digits[:3]), int(digits[:4]), len(digits)
     issued = (
         (digits[0] == "4" and length in {13, 16, 19})
-        or (length == 16 and (51 <= two <= 55 or 2200 <= four <= 2204 or 2221 <= four <= 2720))
+        or (
+            length == 16
+            and (
+                51 <= two <= 55
+                or 2200 <= four <= 2204
+                or 2221 <= four <= 2720
+                or four == 6011
+                or 644 <= three <= 649
+                or two in {65, 81, 82}
+                or 3528 <= four <= 3589
+                or 5085 <= four <= 5089
+                or 6069 <= four <= 6085
+            )
+        )
         or (length == 15 and two in {34, 37})
         or (length in {14, 16} and (two in {36, 38, 39} or 300 <= three <= 305))
-        or (16 <= length <= 19 and (four == 6011 or 644 <= three <= 649 or two in {62, 65, 81} or 3528 <= four <= 3589))
-        or (length == 16 and (two == 82 or 5085 <= four <= 5089 or 6069 <= four <= 6085))
+        or (16 <= length <= 19 and two == 62)
         or (13 <= length <= 19 and four in MAESTRO)
     )
     return issued and luhn(digits) and not is_product(digits)
@@ -50,23 +62,28 @@ def is_card(candidate: str) -> bool:
     """
     groups = _NOT_DIGITS.sub(" ", candidate).strip().split(" ")
     whole = "".join(groups)
-    if MIN_DIGITS <= len(whole) <= MAX_DIGITS and is_issued(whole):
+    if _least(len(groups)) <= len(whole) <= MAX_DIGITS and is_issued(whole):
         return True
     for first in range(len(groups)):
         digits = ""
-        for group in groups[first : first + MAX_DIGITS // MIN_GROUP]:
+        for count, group in enumerate(groups[first : first + MAX_DIGITS // MIN_GROUP], 1):
             digits += group
             if len(group) < MIN_GROUP or len(digits) > MAX_DIGITS:
                 break
-            if len(digits) >= MIN_DIGITS and is_issued(digits):
+            if len(digits) >= _least(count) and is_issued(digits):
                 return True
     return False
+
+
+def _least(groups: int) -> int:
+    """The least digits of a card in so many groups: two numbers with a dash between them are a range sooner than an odd card."""
+    return 15 if groups == 2 else MIN_DIGITS
 
 
 CARDS = (
     Detector(
         "card",
-        (r"[0-9](?:[ \n\t-]?[0-9]){12}",),
+        (r"(?:^|[^0-9A-Za-z.])(?:2[2-7]|3[04-9]|4[0-9]|5[0-8]|6[0-9]|8[12])(?:[ \n\t-]?[0-9]){11}",),
         # an underscore before it is a boundary, `payment_4111…`; a fraction or a word is none
         re.compile(r"(?<![A-Za-z0-9.\-])(?<!\d,)\d(?:[ \-\n\t]?\d){12,}(?![A-Za-z0-9_\-]|\.\d)"),
         when(is_card),

@@ -37,11 +37,17 @@ _SURE = frozenset(
     " cvv2 signature sig pass passwort contraseña motdepasse".split()
 )
 _SURE_PAIRS = frozenset(
-    "api:key access:key secret:key private:key account:key auth:key session:id session:key encryption:key signing:key"
+    "api:key access:key secret:key private:key account:key auth:key session:id session:key phpsess:id encryption:key signing:key"
     " license:key key:id auth:token shared:key master:key client:secret sess:id".split()
 )
 _PASSWORDS = frozenset({"password", "passwd", "pwd", "passphrase", "passcode", "pass"})
 _WEAK = frozenset({"session", "sid", "auth", "cookie", "code", "state", "key", "nonce", "jwt", "hash", "sess"})
+_ENDS = (
+    *("pass", "password", "passwd", "pwd", "phrase", "code", "secret", "token", "key", "authorization", "auth", "credential"),
+    *("credentials", "session", "sess", "sid", "session_id", "session-id", "sessionid", "key_id", "keyid", "otp", "cvv", "cvc"),
+    *("sig", "signature", "xsrf", "cookie", "state", "nonce", "jwt", "hash", "passwort", "contraseña", "passe"),
+)
+"""How keys end that may say so."""
 _IN_URL = frozenset({"code", "state", "key", "nonce", "hash"})
 
 
@@ -123,6 +129,8 @@ def says_secret(key: str) -> str:
 def _assigned(match: re.Match[str], look: Look) -> Span | None:
     """The value of `key=value`, `"key": "value"` and the like, where the key says that it is a secret."""
     key = match["key"]
+    if not key.rstrip("0123456789").lower().endswith(_ENDS):
+        return None
     said = says_secret(key)
     if not said:
         return None
@@ -130,16 +138,17 @@ def _assigned(match: re.Match[str], look: Look) -> Span | None:
     value = match[group]
     if not is_secret_shaped(value) or is_token(value):
         return None
-    free = match["sign"].endswith((":", ": ")) and group == "x" and not match["quote"]
     last = _TOKENS.findall(key)[-1].lower()
     strong = len(value) >= 16 and any(map(str.isdigit, value)) and not value.isdigit()
+    # neither quotes nor an equals sign: prose, or a path of names with colons
+    loose = group == "x" and not match["quote"] and match["sign"].strip() == ":"
     if said == "weak":
         in_url = match.start() > 0 and match.string[match.start() - 1] in "?&"
-        if not strong or not (in_url or last not in _IN_URL):
+        if not strong or match["sign"] == ":" or not (in_url or last not in _IN_URL):
             return None
     elif last in {"signature", "sig", "id"} and len(value) < 8:
         return None
-    elif free and last not in _PASSWORDS and value.isalpha() and len(value) < 20:
+    elif loose and last not in _PASSWORDS and (value.isalpha() or match["sign"] == ":") and (len(value) < 16 or ":" in value):
         # `unexpected token: identifier`
         return None
     return match.span(group)
@@ -169,11 +178,10 @@ CONTEXT = (
     Detector(
         "secret",
         (
-            r"(?i)(?:pass|pwd|secret|token|key|credential|authorization|auth|session|sess|sid|id|otp|cvv2?|cvc|sig|signature|xsrf|cookie|code|state"
-            r"|nonce|jwt|hash|passwort|apikey|passwd|password|passphrase|passcode)[0-9]{0,3}\\?[\"'\]]{0,2} {0,2}(?:=>|:=|[=:])",
+            rf"(?i)(?:{'|'.join(_ENDS)})[0-9]{{0,3}}\\?[\"'\]]{{0,2}}\s{{0,2}}[=:]",
         ),
         re.compile(
-            r"(?<![\w.\-])(?P<key>[A-Za-z_][\w.\-]{0,63})\\?(?P<quote>[\"']?)\]?(?P<sign>\s{0,2}(?:=>|:=|[=:])\s{0,2})"
+            r"(?<![A-Za-z0-9_.\-])(?P<key>[A-Za-z_][\w.\-]{0,63})\\?(?P<quote>[\"']?)\]?(?P<sign>\s{0,2}(?:=>|:=|[=:])\s{0,2})"
             r"(?:\\?\"(?P<q>[^\"\\]{1,512})\\?\"|'(?P<s>[^']{1,512})'|(?P<x>[^\s&;\"'<>\\]{1,1024}))"
         ),
         _assigned,

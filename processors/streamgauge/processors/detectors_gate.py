@@ -22,7 +22,7 @@ class GateFailed(StreamgaugeError):
 
 
 class Gate:
-    """Holds the patterns of every rule. `which` says the numbers of the rules of which one pattern matches, in order."""
+    """Holds the patterns of every rule, and asks them all at once: `rules(match(text))`."""
 
     def __init__(self, rules: Sequence[Sequence[str]]) -> None:
         re2 = import_module("re2")  # the library carries no types
@@ -38,14 +38,12 @@ class Gate:
                 built.Add(pattern.encode())
                 self._rule_of.append(number)
         built.Compile()
-        # the wrapper only encodes, which `which` does itself
-        self._match: Callable[[bytes], list[int]] = getattr(built, "_set", built).Match
+        # the wrapper only encodes, which callers do themselves
+        self.match: Callable[[bytes], list[int]] = getattr(built, "_set", built).Match
+        """Numbers of patterns. One alone says that no rule might find anything; none, that the gate failed."""
 
-    def which(self, text: str) -> tuple[int, ...]:
-        """Numbers of the rules that might find something. Raises GateFailed."""
-        found = self._match(text.encode("utf-8", "replace"))
-        if len(found) == 1:
-            return ()
+    def rules(self, found: list[int]) -> tuple[int, ...]:
+        """Numbers of the rules that these patterns belong to, in order. Raises GateFailed."""
         if not found:
             raise GateFailed("the automaton of the detectors ran out of memory")
         rule_of = self._rule_of

@@ -52,9 +52,23 @@ def _library() -> Any:
 
 
 @cache
+def _metadata(region: str) -> Any:
+    """What the library knows of a region, or of a code that belongs to no country."""
+    kept = _library().PhoneMetadata
+    return kept.metadata_for_nongeo_region(int(region), None) if region.isdigit() else kept.metadata_for_region(region, None)
+
+
+@cache
+def _regions(code: str) -> tuple[str, ...]:
+    """The regions of a country calling code, the largest first; the code itself where it is of none."""
+    found: tuple[str, ...] = _library().COUNTRY_CODE_TO_REGION_CODE.get(int(code), ())
+    return (code,) if found == ("001",) else found
+
+
+@cache
 def _national(region: str) -> tuple[Callable[[str], object], ...]:
     """What matches numbers of the region, without their prefix: all of them first, then each kind."""
-    metadata = _library().PhoneMetadata.metadata_for_region(region)
+    metadata = _metadata(region)
     if metadata is None:
         return ()
     described = [metadata.general_desc, *(getattr(metadata, kind) for kind in _KINDS)]
@@ -71,7 +85,7 @@ def is_national(digits: str, region: str) -> bool:
 @cache
 def _groupings(region: str) -> tuple[tuple[Callable[[str], Any], tuple[Callable[[str], object], ...]], ...]:
     """How the region writes its numbers: a pattern with its groups, and what a number begins with that is written so."""
-    metadata = _library().PhoneMetadata.metadata_for_region(region)
+    metadata = _metadata(region)
     if metadata is None:
         return ()
     return tuple(
@@ -88,38 +102,38 @@ def is_grouped(digits: str, groups: list[str], region: str) -> bool:
     return False
 
 
+def is_international(digits: str, lenient: bool = False) -> bool:
+    """Whether digits without the plus are a number: the code of a country, and what the country has. With `lenient`, its
+    length is enough."""
+    for size in (1, 2, 3):
+        nation = digits[size:].removeprefix("0")
+        for region in _regions(digits[:size]):
+            if is_national(nation, region) or is_national(digits[size:], region):
+                return True
+            if lenient and len(nation) in _metadata(region).general_desc.possible_length:
+                return True
+    return False
+
+
 def _abroad(match: re.Match[str], look: Look) -> Span | None:
     """The longest run of groups that is a number in international form."""
     start, text = match.start("x"), match["x"]
     runs = list(_DIGITS.finditer(text))
-    plain = len(runs) == 1
+    look.validate()
     for last in range(len(runs), 0, -1):
         digits = "".join(run[0] for run in runs[:last]).removeprefix("00")
-        if len(digits) > MAX_DIGITS + 1:
-            continue
         if len(digits) < MIN_DIGITS:
             return None
-        look.validate()
-        library = _library()
-        try:
-            number = library.parse(f"+{digits}", None)
-        except library.NumberParseException:
-            continue
-        if library.is_valid_number(number) or (not plain and last == len(runs) and library.is_possible_number(number)):
+        # groups are evidence, so that a number out of use will do
+        if len(digits) <= MAX_DIGITS + 1 and is_international(digits, len(runs) > 1 and last == len(runs)):
             return match.start(), start + runs[last - 1].end()
     return None
-
-
-@cache
-def _american_regions() -> tuple[str, ...]:
-    """Those that share the code 1, the largest first."""
-    return tuple(_library().COUNTRY_CODE_TO_REGION_CODE[1])
 
 
 def _american(match: re.Match[str], look: Look) -> Span | None:
     digits = digits_of(match["x"])[-10:]
     look.validate()
-    return match.span() if any(is_national(digits, region) for region in _american_regions()) else None
+    return match.span() if any(is_national(digits, region) for region in _regions("1")) else None
 
 
 def _trunk(match: re.Match[str], look: Look) -> Span | None:
@@ -131,6 +145,8 @@ def _trunk(match: re.Match[str], look: Look) -> Span | None:
     look.validate()
     for last in range(len(runs), 1, -1):
         digits = "".join(run[0] for run in runs[:last])
+        if len(digits) == 8 and runs[0][0] == "08" and is_national(digits[1:], "SE"):
+            return start, start + runs[last - 1].end()
         if len(digits) < 9:
             return None
         if len(digits) <= 12 and digits[1] != "0":
@@ -179,7 +195,7 @@ PHONES = (
     Detector(
         "phone",
         (r"\+ ?\(?[0-9]", r"\b00[1-9][0-9]{0,2}[ .\-]"),
-        re.compile(r"(?<![\w+])(?:\+ ?|(?=00[1-9]\d{0,2}[ .\-]))(?P<x>\(?\d(?:[ ()./\-]{0,3}\d){6,19})(?!\d)(?:\s?(?:x|ext\.?|;ext=)\s?\d{1,6})?"),
+        re.compile(r"(?<![A-Za-z0-9_+])(?:\+ ?|(?=00[1-9]\d{0,2}[ .\-]))(?P<x>\(?\d(?:[ ()./\-]{0,3}\d){6,19})(?!\d)(?:\s?(?:x|ext\.?|;ext=)\s?\d{1,6})?"),
         _abroad,
         yields=True,
     ),
@@ -187,8 +203,8 @@ PHONES = (
         "phone",
         (r"[2-9][0-9]{2}(?:\)[ .-]?|[ ./-]{1,2})[0-9]{3}[ .-][0-9]{4}",),
         re.compile(
-            r"(?<![\w.+\-])(?<!\d[ /])(?:(?:001|\+?1)[ .\-]{1,2})?(?P<x>(?:\([2-9]\d\d\)[ .\-]?|[2-9]\d\d(?P<s>[ ./\-]{1,2}))\d{3}[ .\-]\d{4})"
-            r"(?:\s?(?:x|ext\.?|\#)\s?\d{1,6})?(?![\w]|[.\-/]\d| \d{3})"
+            r"(?<![A-Za-z0-9_.+\-])(?<!\d[ /:])(?:(?:001|\+?1)[ .\-]{1,2})?(?P<x>(?:\([2-9]\d\d\)[ .\-]?|[2-9]\d\d(?P<s>[ ./\-]{1,2}))\d{3}[ .\-]\d{4})"
+            r"(?:\s?(?:x|ext\.?|\#)\s?\d{1,6})?(?![A-Za-z0-9_]|[.\-/]\d| \d{3})"
         ),
         _american,
         yields=True,
@@ -196,9 +212,9 @@ PHONES = (
     # the prefix 0 of calls within a country
     Detector(
         "phone",
-        (r"(?:^|[^0-9A-Za-z_.+-])\(?0[0-9]{1,5}(?:\)[ ./-]?|[ ./-]{1,3})[0-9]{2,8}",),
+        (r"(?:^|[^0-9A-Za-z_.+-])\(?0[0-9]{1,5}(?:\)[ ./-]?|[ ./-]{1,3})(?:[0-9]{5}|[0-9]{2,4}[ .-]{1,2}[0-9]{2})",),
         re.compile(
-            r"(?<![\w.+\-])(?<!\d/)(?:\(0\d{1,4}\)[ .\-/]?|\(?0\d{1,5}[ .\-/]{1,3})\d{2,8}(?:[ .\-]{1,2}\d{2,5}){0,4}(?![\w]|[./:\-]\d)"
+            r"(?<![A-Za-z0-9_.+\-])(?<!\d[/:])(?:\(0\d{1,4}\)[ .\-/]?|\(?0\d{1,5}[ .\-/]{1,3})\d{2,8}(?:[ .\-]{1,2}\d{2,5}){0,4}(?![A-Za-z0-9_]|[./:\-]\d)"
         ),
         _trunk,
         yields=True,
@@ -208,16 +224,16 @@ PHONES = (
         "phone",
         (r"\([1-9][0-9]{1,2}\) ?[0-9]{4,5}[ -][0-9]{4}", r"[78] ?\(?[3489][0-9]{2}\)? ?[0-9]{3}-[0-9]{2}-[0-9]{2}", r"1[3-9][0-9][ -][0-9]{4}[ -][0-9]{4}"),
         re.compile(
-            r"(?<![\w.+\-])(?<!\d[ /])(?:(?P<br>\([1-9]\d{1,2}\) ?\d{4,5}[ \-]\d{4})|[78] ?(?P<ru>\(?[3489]\d\d\)? ?\d{3}-\d\d-\d\d)|(?P<cn>1[3-9]\d[ \-]\d{4}[ \-]\d{4}))"
-            r"(?![\w]|[ .\-/]\d)"
+            r"(?<![A-Za-z0-9_.+\-])(?<!\d[ /:])(?:(?P<br>\([1-9]\d{1,2}\) ?\d{4,5}[ \-]\d{4})|[78] ?(?P<ru>\(?[3489]\d\d\)? ?\d{3}-\d\d-\d\d)|(?P<cn>1[3-9]\d[ \-]\d{4}[ \-]\d{4}))"
+            r"(?![A-Za-z0-9_]|[ .\-/]\d)"
         ),
         _of_one,
         yields=True,
     ),
     Detector(
         "phone",
-        (r"^\s*\(?[1-9][0-9]{0,4}(?:[ ().-]{1,2}[0-9]{2,5}){1,4}\s*$",),
-        re.compile(r"^\s*(?P<x>\(?[1-9]\d{0,4}(?:\) ?|[ \-])\d{2,5}(?:[ \-]\d{2,5}){0,4})\s*$"),
+        (r"^\s*\(?[1-9][0-9]{0,4}(?:\) ?| )[0-9]{2,5}(?: [0-9]{2,5}){0,3}\s*$",),
+        re.compile(r"^\s*(?P<x>\(?[1-9]\d{0,4}(?:\) ?| )\d{2,5}(?: \d{2,5}){0,3})\s*$"),
         _plain,
         yields=True,
     ),
@@ -225,8 +241,8 @@ PHONES = (
         "phone",
         (rf"(?i)(?:{_WORDS})[^0-9]{{1,12}}[0-9]",),
         re.compile(
-            rf"(?<![^\W_])(?:(?P<key>(?:{_WORDS})(?:[_ ]?(?:number|no|nr|num))?[\"']?\s?[:=]\s?[\"']?)|(?:{_WORDS}){_LINK}[ :=#.]{{1,3}}){_LINK}[ :]?"
-            r"(?P<x>\(?\d(?:[ ()./\-]{0,2}\d){6,13})(?![\w]|[./:\-]\d)",
+            rf"(?<![A-Za-z])(?:(?P<key>(?:{_WORDS})(?:[_ ]?(?:number|no|nr|num))?[\"']?\s?[:=]\s?[\"']?)|(?:{_WORDS}){_LINK}[ :=#.]{{1,3}}){_LINK}[ :]?"
+            r"(?P<x>\(?\d(?:[ ()./\-]{0,2}\d){6,13})(?![A-Za-z0-9_]|[./:\-]\d)",
             re.IGNORECASE,
         ),
         _announced,

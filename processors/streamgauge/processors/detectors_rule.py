@@ -107,11 +107,16 @@ class Detector:
 
         Raises Tangled and Unchecked.
         """
-        text = look.text
-        searched = look.masked if self.yields else text
+        text = searched = look.text
+        match = self.pattern.search(text)
+        if match is None:
+            return 0
+        if self.yields and look.masked != text:
+            searched = look.masked
+            match = self.pattern.search(searched)
         parts: list[str] = []
-        done = at = 0
-        while match := self.pattern.search(searched, at):
+        done = 0
+        while match is not None:
             look.attempt()
             start, end = match.span()
             at = start + 1 if self.overlaps or end == start else end
@@ -120,6 +125,7 @@ class Detector:
                 parts += [text[done : span[0]], f"[{self.rule}]"]
                 done = span[1]
                 at = max(span[1], start + 1)
+            match = self.pattern.search(searched, at)
         if parts:
             look.turn_to("".join([*parts, text[done:]]))
         return len(parts) // 2

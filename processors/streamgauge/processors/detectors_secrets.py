@@ -139,13 +139,13 @@ SECRETS = (
     Detector(
         "secret",
         (r"(?i)\bbearer[\s:=+]",),
-        re.compile(r"\bbearer(?:\s|[:=+]){1,3}(?P<x>[A-Za-z0-9._~+/\-]{8,}={0,2})", re.IGNORECASE),
+        re.compile(r"(?<![A-Za-z])bearer(?:\s|[:=+]){1,3}(?P<x>[A-Za-z0-9._~+/\-]{8,}={0,2})", re.IGNORECASE),
         _bearer,
     ),
     Detector(
         "secret",
         (r"(?i)\bbasic[\s:=+]",),
-        re.compile(r"\bbasic(?:\s|[:=+]){1,3}(?P<x>[A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE),
+        re.compile(r"(?<![A-Za-z])basic(?:\s|[:=+]){1,3}(?P<x>[A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE),
         _basic,
     ),
 )

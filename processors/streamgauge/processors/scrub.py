@@ -76,7 +76,8 @@ class Scrubber:
 
     def value(self, text: str, hint: str = "") -> Scrubbed:
         """The clean text and the rules that changed it. `hint`, one of `HINTS`, is what its key's name says about it."""
-        clean = self._known(hint).get(text)
+        known = self._innocent.get(hint) or self._known(hint)
+        clean = known.get(text)
         return (clean, ()) if clean is not None else self._look_at(text, hint)
 
     def dictionary(self, values: Sequence[str | None], index: Array, hint: str = "") -> tuple[list[str], Counter[str]]:
@@ -120,22 +121,25 @@ class Scrubber:
     def _look_at(self, text: str, hint: str) -> Scrubbed:
         if len(text) > MAX_KEPT:
             return self._charged(self._judge(text, hint), text)
-        known = self._known(hint)
-        if (clean := known.get(text)) is not None:  # twice in one column
-            return clean, ()
+        try:
+            suspects = self._rules.suspects(text, hint)
+        except Exception:  # it is asked again below, where failing has its place
+            suspects = None
+        if suspects == ():
+            if self._size >= self._capacity:
+                self.forget()
+            self._size += 1
+            self._known(hint)[text] = text
+            return text, ()
         code = text.encode("utf-8", "surrogatepass")
         digest = blake2b(code, digest_size=16, key=self._salt, person=hint.encode()).digest()
         verdict = self._changed.get(digest)
-        if verdict is not None and (self._left is None or verdict.validations <= self._left):
-            return self._charged(verdict, text)
-        verdict = self._judge(text, hint)
-        if self._size >= self._capacity:
-            self.forget()
-        elif verdict.rules != (UNCHECKED,):
-            self._size += 1
-            if verdict.clean is None and not verdict.validations:
-                known[text] = text
-            else:
+        if verdict is None or (self._left is not None and verdict.validations > self._left):
+            verdict = self._judge(text, hint, suspects)
+            if self._size >= self._capacity:
+                self.forget()  # and the salt, so that this one cannot be remembered
+            elif verdict.rules != (UNCHECKED,):
+                self._size += 1
                 self._changed[digest] = verdict
         return self._charged(verdict, text)
 
@@ -144,9 +148,9 @@ class Scrubber:
             self._left = max(0, self._left - verdict.validations)
         return text if verdict.clean is None else verdict.clean, verdict.rules
 
-    def _judge(self, text: str, hint: str) -> _Verdict:
+    def _judge(self, text: str, hint: str, suspects: tuple[int, ...] | None = None) -> _Verdict:
         try:
-            clean, rules, validations = self._rules.scrub(text, hint, self._left)
+            clean, rules, validations = self._rules.scrub(text, hint, self._left, suspects)
         except Exception:  # whatever is wrong with a detector, its text must not go on
             clean, rules, validations = f"[{FAILED}]", (FAILED,), 0
         return _Verdict(clean if rules else None, rules, validations)
