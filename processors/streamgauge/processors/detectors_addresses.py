@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError, IPv6Address
 
 from streamgauge.processors.detectors_rule import Detector, Look, Span, part, when
 
@@ -25,6 +25,8 @@ _RELEASE = re.compile(
     r"|\w{0,20}-\w{1,20})/$",
     re.IGNORECASE,
 )
+_ANNOUNCED = re.compile("ver|rel|build|rev|upgr|firm|fw|driver|patch|tag", re.IGNORECASE)
+"""What `_RELEASE` finds has this in it, or a slash at its end, and most texts have neither."""
 _PRODUCT = re.compile(r"(?<![A-Za-z0-9:/])(?!(?:host|ip|node|server|client|peer|localhost|worker|user)\b)[A-Za-z][\w.]*[-/_]$", re.IGNORECASE)
 _SUFFIX = re.compile(r"(?::\d{2,5}|/\d{1,2})(?![\w.]*\w)")
 _PRERELEASE = re.compile(r"[-+](?:alpha|beta|rc|pre|dev|snapshot|final|release|build|post|hotfix|ubuntu|debian|el\d)", re.IGNORECASE)
@@ -39,11 +41,13 @@ def is_mail(address: str) -> bool:
 
 def is_ipv4(candidate: str) -> bool:
     """Four octets in the strict form; nothing that names no one: loopback, broadcast, networks, as in `Chrome/131.0.0.0`."""
-    try:
-        address = IPv4Address(candidate)
-    except AddressValueError:
+    parts = candidate.split(".")
+    if any(len(part) > 1 and part[0] == "0" for part in parts):
         return False
-    return not (address.is_loopback or address.packed[0] in {0, 255} or address.packed.endswith(bytes(2)))
+    first, second, third, fourth = map(int, parts)
+    if max(first, second, third, fourth) > 255:
+        return False
+    return first not in {0, 127, 255} and (third, fourth) != (0, 0)
 
 
 def is_small(candidate: str) -> bool:
@@ -58,15 +62,18 @@ def _is_release(candidate: str, before: str, after: str) -> bool:
     """Whether four numbers are a release rather than an address, by their size and by what stands around them."""
     if _SUFFIX.match(after):
         return False
-    if _RELEASE.search(before) or (_PRERELEASE.match(after) and is_small(candidate)):
+    if before and (before[-1] == "/" or _ANNOUNCED.search(before)) and _RELEASE.search(before):
         return True
-    if _MACHINE.search(before):
+    small = is_small(candidate)
+    if _PRERELEASE.match(after):
+        return True
+    if before and (small or before[-1] in "-/_") and _MACHINE.search(before):
         return False
     first, second, third, _ = map(int, candidate.split("."))
     if first == 10 and (before or after) and before[-1:] not in {"-", "/", "_", "~", "^"}:
         # within other text, machines of one's own are what these are
         return False
-    return is_small(candidate) or (second <= 20 and third <= 100 and _PRODUCT.search(before) is not None)
+    return small or (second <= 20 and third <= 100 and _PRODUCT.search(before) is not None)
 
 
 def _ipv4(match: re.Match[str], look: Look) -> Span | None:
@@ -111,7 +118,7 @@ MAIL = (
     # as people write it for people: jane [at] example [dot] com
     Detector(
         "email",
-        (r"(?i)[\[({<_ -]\s?at\s?[\])}>_ -]",),
+        (r"(?i)[\[({<]\s?(?:at|@)\s?[\])}>]", r"(?i)[\s_-]at[\s_-].*[\s_-]dot[\s_-]"),
         re.compile(
             r"[\w.%+\-']{1,64}\s?(?:[\[({<]\s?(?:at|@)\s?[\])}>])\s?[\w\-]{1,63}"
             r"(?:\s?(?:\.|[\[({<]\s?(?:dot|\.)\s?[\])}>]|\sdot\s)\s?[\w\-]{1,63}){1,6}"

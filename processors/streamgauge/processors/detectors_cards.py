@@ -64,6 +64,8 @@ def is_card(candidate: str) -> bool:
     whole = "".join(groups)
     if _least(len(groups)) <= len(whole) <= MAX_DIGITS and is_issued(whole):
         return True
+    if len(groups) == 1:
+        return False
     for first in range(len(groups)):
         digits = ""
         for count, group in enumerate(groups[first : first + MAX_DIGITS // MIN_GROUP], 1):

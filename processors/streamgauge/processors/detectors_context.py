@@ -18,6 +18,7 @@ is no address, an id is no telephone number, and a quantity that is a bare numbe
 
 _ONE_WORD = re.compile(r"\S+")
 _BARE_NUMBER = re.compile(r"[+\-]?\d+(?:\.\d+)?(?:[eE][+\-]?\d+)?")
+_BARE_FRACTION = re.compile(r"\d*\.\d*")
 _QUIET = {
     "version": (_ONE_WORD, frozenset({"ip", "phone", "card", "national_id", "mac"})),
     "id": (_ONE_WORD, frozenset({"phone", "national_id"})),
@@ -30,6 +31,10 @@ _PLACEHOLDERS = frozenset(
     " string str text rejected denied valid failed error for authentication".split()
 )
 _PARAMETER = re.compile(r"[*x•.#?_-]*|\$\d+|:\w+|%(?:\(\w+\))?s|\{\{?[\w.\s-]*\}?\}?|\$\{?[\w.-]*\}?|<[\w\s.-]*>|@p?\d+|\[\w*\]?", re.IGNORECASE)
+_VALUE = re.compile(
+    r"\\\"(?P<e>[^\"\\]{1,1024})|\"(?P<q>(?:[^\"\\]|\\.){1,1024})|'(?P<s>(?:[^'\\]|\\.){1,1024})|(?P<x>[^\s&;\"'<>\\]{1,1024})"
+)
+"""A value: in quotes, which need not end, or up to a blank."""
 _TOKENS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SURE = frozenset(
     "password passwd pwd passphrase passcode secret token apikey authtoken accesstoken authorization credential credentials"
@@ -71,7 +76,7 @@ def _is_iban_shaped(text: str) -> bool:
 
 def is_id_shaped(text: str) -> bool:
     """Whether a text whose key says so is a number of a state's: at least five digits, and little else."""
-    return _digits(text) >= 5 and re.fullmatch(r"[A-Za-z0-9](?:[ ./()+\-]{0,2}[A-Za-z0-9]){4,23}\)?", text) is not None
+    return _digits(text) >= 5 and not _BARE_FRACTION.fullmatch(text) and re.fullmatch(r"[A-Za-z0-9](?:[ ./()+\-]{0,2}[A-Za-z0-9]){4,23}\)?", text) is not None
 
 
 def is_passport_shaped(text: str) -> bool:
@@ -134,8 +139,11 @@ def _assigned(match: re.Match[str], look: Look) -> Span | None:
     said = says_secret(key)
     if not said:
         return None
-    group = next(name for name in ("q", "s", "x") if match[name] is not None)
-    value = match[group]
+    found = _VALUE.match(match.string, match.end())
+    if found is None:
+        return None
+    group = found.lastgroup or "x"
+    value = found[group]
     if not is_secret_shaped(value) or is_token(value):
         return None
     last = _TOKENS.findall(key)[-1].lower()
@@ -151,12 +159,12 @@ def _assigned(match: re.Match[str], look: Look) -> Span | None:
     elif loose and last not in _PASSWORDS and (value.isalpha() or match["sign"] == ":") and (len(value) < 16 or ":" in value):
         # `unexpected token: identifier`
         return None
-    return match.span(group)
+    return found.span(group)
 
 
 def _named(names: str, shape: Callable[[str], bool], body: str) -> tuple[re.Pattern[str], Callable[[re.Match[str], Look], Span | None]]:
     pattern = re.compile(
-        rf"(?<![A-Za-z])(?:{names})(?:[ _\-.]?(?:number|num|no|nr|id|code))?\.?(?:\\?[\"']?\s{{0,2}}(?:=>|:=|[=:#])\s{{0,2}}\\?[\"']?|\s(?:is\s|was\s|number\s|no\.?\s|\#\s?)?)(?P<x>{body})(?![A-Za-z0-9])",
+        rf"(?:(?<![A-Za-z])|(?-i:(?<=[a-z])(?=[A-Z])))(?:{names})(?:[ _\-.]?(?:number|num|no|nr|id|code))?\.?(?:\\?[\"']?\s{{0,2}}(?:=>|:=|[=:#])\s{{0,2}}\\?[\"']?|\s(?:is\s|was\s|number\s|no\.?\s|\#\s?)?)(?P<x>{body})(?![A-Za-z0-9])",
         re.IGNORECASE,
     )
 
@@ -167,9 +175,9 @@ def _named(names: str, shape: Callable[[str], bool], body: str) -> tuple[re.Patt
 
 
 _STATE = (
-    r"ssn|social[ _\-]?security|national[ _\-]?(?:id|insurance)|nino|sin|tfn|tax[ _\-]?(?:id|file|payer[ _\-]?id)|itin|nif|nie|dni|cpf|curp|rfc|pesel"
-    r"|bsn|nric|fin|hkid|aadhaa?r|pan|nhs|medicare|irn|ird|my[ _\-]?number|rrn|cpr|personnummer|hetu|f[øo]dselsnummer|codice[ _\-]?fiscale|steuer[ _\-]?id"
-    r"|identity[ _\-]?card|id[ _\-]?card|cnic|nik|egn|cnp|oib|amka|rut|cuit|cuil|tckn|snils"
+    r"ssn|social[ _\-]?(?:security|insurance)|national[ _\-]?(?:id|insurance)|nino|tfn|tax[ _\-]?(?:id|file|payer[ _\-]?id)|itin|nif|dni|cpf|curp|pesel"
+    r"|bsn|nric|hkid|aadhaa?r|nhs|medicare|ird|my_?number|rrn|personnummer|hetu|f[øo]dselsnummer|codice[ _\-]?fiscale|steuer[ _\-]?id"
+    r"|identity[ _\-]?(?:card|number)|id[ _\-]?card|cnic|egn|oib|amka|cuit|cuil|tckn|snils|マイナンバー"
 )
 _STATE_PATTERN, _STATE_CONFIRM = _named(_STATE, is_id_shaped, r"[A-Za-z]{0,6}\d[0-9A-Za-z]*(?:[ ./\-][0-9A-Za-z]*\d[0-9A-Za-z]*){0,5}")
 _PASSPORT_PATTERN, _PASSPORT_CONFIRM = _named("passport|pass(?:e|a)port(?:e|o)?|reisepass|旅券", is_passport_shaped, r"[A-Za-z]{0,3}[ \-]?\d[0-9A-Za-z]{4,11}")
@@ -182,10 +190,8 @@ CONTEXT = (
         ),
         re.compile(
             r"(?<![A-Za-z0-9_.\-])(?P<key>[A-Za-z_][\w.\-]{0,63})\\?(?P<quote>[\"']?)\]?(?P<sign>\s{0,2}(?:=>|:=|[=:])\s{0,2})"
-            r"(?:\\?\"(?P<q>[^\"\\]{1,512})\\?\"|'(?P<s>[^']{1,512})'|(?P<x>[^\s&;\"'<>\\]{1,1024}))"
         ),
         _assigned,
-        overlaps=True,
     ),
     Detector("national_id", (rf"(?i)\b(?:{_STATE})[^0-9]{{1,16}}[0-9]",), _STATE_PATTERN, _STATE_CONFIRM, yields=True),
     Detector("passport", (r"(?i)(?:passport|passeport|passaport|pasaport|reisepass|旅券)",), _PASSPORT_PATTERN, _PASSPORT_CONFIRM, yields=True),

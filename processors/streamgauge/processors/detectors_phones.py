@@ -13,8 +13,10 @@ from streamgauge.processors.detectors_rule import Detector, Look, Span
 MIN_DIGITS, MAX_DIGITS = 7, 15
 TRUNK = tuple("AU GB NZ JP KR FR DE IN IT NL BE CH AT SE IE FI TW TH MY ID PH VN ZA TR CN IL UA EG NG PK RO BG RS HR SI SK AR LK BD KE".split())
 """Countries whose national numbers begin with 0 (the one in Italy stays when dialled from abroad)."""
-PLAIN = tuple("SG HK IN ES IT PT PL NO DK CZ GR HU BR MX CN KR AU CO CL PE LV LT EE AE SA IE FI US LU PH".split())
-"""Countries of which numbers are written without any prefix."""
+WRITTEN = tuple("SG HK IN ES IT PT PL NO DK CZ GR HU BR CN KR AU LV LT EE LU".split())
+"""Countries of which numbers are written without any prefix, in groups that are their own."""
+PLAIN = (*WRITTEN, *"MX CO CL PE AE SA IE FI US PH".split())
+"""Countries of which numbers may have no prefix."""
 _DIGITS = re.compile(r"\d+")
 _KINDS = (
     *("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "voip", "personal_number", "uan", "pager"),
@@ -24,11 +26,16 @@ _DATE = re.compile(
     r"(?:0?[1-9]|[12]\d|3[01])[./\- ](?:0?[1-9]|[12]\d|3[01])[./\- ](?:19|20)\d\d|(?:19|20)\d\d[./\- ](?:0[1-9]|1[0-2])[./\- ](?:0[1-9]|[12]\d|3[01])"
     r"|(?:0[1-9]|[12]\d|3[01])[./\- ](?:0[1-9]|1[0-2])[./\-]\d\d[ /]"
 )
-_WORDS = (
-    r"(?:tele)?phone|tel|mobile|mob|cell|cellphone|handphone|fax|call(?:ed|ing|s)?(?: (?:me|us|him|her|them|back))?|dial(?:ed|led)?"
-    r"|sms(?: to)?|text(?:ed)?(?: (?:me|us))?|whatsapp|contact|ring|msisdn|ph|telefon|tel[eé]fono|m[oó]vil|celular|handy|rufnummer|t[eé]l[eé]phone"
-    r"|portable|cellulare|telefono|telefoon|mobiel|電話|携帯|电话|手机|전화"
+_KEYS = (
+    r"(?:tele)?phone|tel|mobile|cellphone|handphone|fax|whatsapp|msisdn|telefon|tel[eé]fono|m[oó]vil|celular|rufnummer|t[eé]l[eé]phone"
+    r"|cellulare|telefono|telefoon|mobiel|電話(?:番号)?|携帯|电话|手机|전화"
 )
+"""Keys that say so of any digits."""
+_WORDS = (
+    rf"{_KEYS}|mob|cell|call(?:ed|ing|s)?(?: (?:me|us|him|her|them|back))?|dial(?:ed|led)?|sms(?: to)?|text(?:ed)?(?: (?:me|us))?|contact|ring"
+    r"|handy|portable"
+)
+"""Words behind which digits in groups are one."""
 _LINK = r"(?:\s?(?:number|no|nr|num|is|was|at|on|to|me|us|us at|me at|me on)\b)?"
 
 
@@ -163,7 +170,7 @@ def _plain(match: re.Match[str], look: Look) -> Span | None:
     if not 8 <= len(digits) <= 11 or _DATE.match(match["x"]) or digits.endswith("000"):
         return None
     look.validate()
-    if any(is_national(digits, region) and is_grouped(digits, groups, region) for region in PLAIN):
+    if any(is_national(digits, region) and is_grouped(digits, groups, region) for region in WRITTEN):
         return match.span("x")
     return None
 
@@ -241,7 +248,7 @@ PHONES = (
         "phone",
         (rf"(?i)(?:{_WORDS})[^0-9]{{1,12}}[0-9]",),
         re.compile(
-            rf"(?<![A-Za-z])(?:(?P<key>(?:{_WORDS})(?:[_ ]?(?:number|no|nr|num))?[\"']?\s?[:=]\s?[\"']?)|(?:{_WORDS}){_LINK}[ :=#.]{{1,3}}){_LINK}[ :]?"
+            rf"(?:(?<![A-Za-z])|(?-i:(?<=[a-z])(?=[A-Z])))(?:(?P<key>(?:{_KEYS})(?:[_ ]?(?:number|no|nr|num))?[\"']?\s?[:=]\s?[\"']?)|(?:{_WORDS}){_LINK}[ :=#.]{{1,3}}){_LINK}[ :]?"
             r"(?P<x>\(?\d(?:[ ()./\-]{0,2}\d){6,13})(?![A-Za-z0-9_]|[./:\-]\d)",
             re.IGNORECASE,
         ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from urllib.parse import unquote
 
 MAX_CHARS = 2_048
 """What is longer is dropped whole: the work for one value is bounded."""
@@ -27,8 +26,10 @@ UNSEEN: dict[int, str | None] = {**dict.fromkeys(_ZERO_WIDTH), **_LOOKALIKES}
 """Characters of no width, which people and programs put into addresses, and other signs for dash, dot and line end."""
 _FOREIGN_DIGIT = re.compile(r"[^\x00-\x7f\D]")
 _JSON = re.compile(r"""\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([nrtbf"'/\\]))""")
+_PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_ENTITY = re.compile(r"&(?:#\d{1,7};?|#[xX][0-9A-Fa-f]{1,6};?|[A-Za-z]{2,8}[0-9]{0,2};)")
 _SHORT = {"n": "\n", "r": "\n", "t": "\t", "b": " ", "f": " "}
-ENCODED = (r"%[0-9A-Fa-f]{2}", r"&#?[0-9A-Za-z]{2,8};?", r"""\\[unrtbfx"'/\\]""")
+ENCODED = (r"%[0-9A-Fa-f]{2}", r"&#[0-9xX]", r"&[A-Za-z0-9]{2,10};", r"""\\[unrtbfx"'/\\]""")
 """Patterns of RE2, one of which holds in every text that `decoded` changes."""
 _TOKEN = re.compile(r"\[[a-z][a-z_]{1,23}\]")
 
@@ -44,9 +45,9 @@ def folded(text: str) -> str:
 def decoded(text: str) -> str:
     """The text with percent, entity and JSON escapes undone once, and folded."""
     if "%" in text:
-        text = unquote(text)
+        text = _PERCENT.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode("utf-8", "replace"), text)
     if "&" in text:
-        text = html.unescape(text)
+        text = _ENTITY.sub(lambda match: html.unescape(match[0]), text)
     if "\\" in text:
         text = _JSON.sub(_unescaped, text)
     return folded(text)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import NoReturn, cast
+from typing import NamedTuple, NoReturn, cast
 
 import numpy as np
 
@@ -29,8 +28,7 @@ BATCH_VALIDATIONS = 2_000
 FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
+class _Verdict(NamedTuple):
     """What became of a value: `clean` is None where it stays as it is. `validations` is what it costs the batch."""
 
     clean: str | None
@@ -121,6 +119,7 @@ class Scrubber:
     def _look_at(self, text: str, hint: str) -> Scrubbed:
         if len(text) > MAX_KEPT:
             return self._charged(self._judge(text, hint), text)
+        known = self._known(hint)
         try:
             suspects = self._rules.suspects(text, hint)
         except Exception:  # it is asked again below, where failing has its place
@@ -128,8 +127,9 @@ class Scrubber:
         if suspects == ():
             if self._size >= self._capacity:
                 self.forget()
+                known = self._known(hint)
             self._size += 1
-            self._known(hint)[text] = text
+            known[text] = text
             return text, ()
         code = text.encode("utf-8", "surrogatepass")
         digest = blake2b(code, digest_size=16, key=self._salt, person=hint.encode()).digest()
