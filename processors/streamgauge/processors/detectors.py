@@ -82,7 +82,7 @@ class Rules:
         raise Tangled("too many passes")
 
     def _once(self, look: Look, numbers: tuple[int, ...] | None) -> list[str]:
-        """Turn the look to a cleaner text, if there is one: as it is, else as it is when decoded. The rules that found something."""
+        """Turn the look to a cleaner text, if there is one: as it is, else as it is when decoded. The rules that did."""
         text = folded(look.text)
         if len(text) > MAX_CHARS:
             return [TOO_LONG]

@@ -27,9 +27,14 @@ _RELEASE = re.compile(
 )
 _ANNOUNCED = re.compile("ver|rel|build|rev|upgr|firm|fw|driver|patch|tag", re.IGNORECASE)
 """What `_RELEASE` finds has this in it, or a slash at its end, and most texts have neither."""
-_PRODUCT = re.compile(r"(?<![A-Za-z0-9:/])(?!(?:host|ip|node|server|client|peer|localhost|worker|user)\b)[A-Za-z][\w.]*[-/_]$", re.IGNORECASE)
+_PRODUCT = re.compile(
+    r"(?<![A-Za-z0-9:/])(?!(?:host|ip|node|server|client|peer|localhost|worker|user)\b)[A-Za-z][\w.]*[-/_]$",
+    re.IGNORECASE,
+)
 _SUFFIX = re.compile(r"(?::\d{2,5}|/\d{1,2})(?![\w.]*\w)")
-_PRERELEASE = re.compile(r"[-+](?:alpha|beta|rc|pre|dev|snapshot|final|release|build|post|hotfix|ubuntu|debian|el\d)", re.IGNORECASE)
+_PRERELEASE = re.compile(
+    r"[-+](?:alpha|beta|rc|pre|dev|snapshot|final|release|build|post|hotfix|ubuntu|debian|el\d)", re.IGNORECASE
+)
 CONTEXT_CHARS = 40
 RESOLVERS = frozenset({"1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9"})
 
@@ -133,7 +138,9 @@ MACHINES = (
     Detector(
         "ip",
         (r"(?:^|[^0-9A-Za-z.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:$|[^0-9.]|\.(?:$|[^0-9]))",),
-        re.compile(r"(?<![A-Za-z0-9.])(?<!\d_)\d{1,3}(?:\.\d{1,3}){3}(?=\.in-addr\.arpa|(?![A-Za-z0-9_.]*[A-Za-z0-9_]))"),
+        re.compile(
+            r"(?<![A-Za-z0-9.])(?<!\d_)\d{1,3}(?:\.\d{1,3}){3}(?=\.in-addr\.arpa|(?![A-Za-z0-9_.]*[A-Za-z0-9_]))"
+        ),
         _ipv4,
     ),
     Detector(
@@ -150,7 +157,10 @@ MACHINES = (
 INTERFACES = (
     Detector(
         "mac",
-        (r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?:$|[^0-9A-Za-z:-]|[:-](?:$|[^0-9A-Fa-f]))", r"\b[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"),
+        (
+            r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?:$|[^0-9A-Za-z:-]|[:-](?:$|[^0-9A-Fa-f]))",
+            r"\b[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}",
+        ),
         re.compile(
             r"(?<![0-9A-Za-z.])(?<!(?<![0-9A-Za-z])[0-9A-Fa-f]{2}[:\-])(?:[0-9A-Fa-f]{2}(?P<s>[:\-])(?:[0-9A-Fa-f]{2}(?P=s)){4}[0-9A-Fa-f]{2}(?!(?P=s)[0-9A-Fa-f]{2})"
             r"|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})(?![0-9A-Za-z]|\.\w)"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 from streamgauge.processors.detectors_phones import is_phone_shaped
-from streamgauge.processors.detectors_rule import Detector, Look, Span
+from streamgauge.processors.detectors_rule import Confirm, Detector, Look, Span, when
 from streamgauge.processors.detectors_text import is_token
 
 HINTS = frozenset(
@@ -18,6 +18,8 @@ is no address, an id is no telephone number, and a quantity that is a bare numbe
 
 _ONE_WORD = re.compile(r"\S+")
 _BARE_NUMBER = re.compile(r"[+\-]?\d+(?:\.\d+)?(?:[eE][+\-]?\d+)?")
+_ID = re.compile(r"[A-Za-z0-9](?:[ ./()+\-]{0,2}[A-Za-z0-9]){4,23}\)?")
+_PASSPORT = re.compile(r"[A-Za-z]{0,3}[ \-]?\d{4,9}[A-Za-z]{0,2}\d{0,2}|[A-Za-z0-9]{6,12}")
 _BARE_FRACTION = re.compile(r"\d*\.\d*")
 _QUIET = {
     "version": (_ONE_WORD, frozenset({"ip", "phone", "card", "national_id", "mac"})),
@@ -25,31 +27,64 @@ _QUIET = {
     "number": (_BARE_NUMBER, frozenset({"ip", "phone", "card", "national_id"})),
 }
 _NONE: frozenset[str] = frozenset()
-_PLACEHOLDERS = frozenset(
-    "null none nil true false undefined redacted masked hidden filtered empty unset missing invalid required expired yes no"
-    " n/a na unknown changed incorrect wrong is must not too has does should field reset mismatch cannot ok bearer basic"
-    " string str text rejected denied valid failed error for authentication".split()
+_PLACEHOLDERS_WORDS = (
+    "null none nil true false undefined redacted masked hidden filtered empty unset missing invalid required "
+    "expired yes no n/a na unknown changed incorrect wrong is must not too has does should field reset mismatch "
+    "cannot ok bearer basic string str text rejected denied valid failed error for authentication"
 )
-_PARAMETER = re.compile(r"[*x•.#?_-]*|\$\d+|:\w+|%(?:\(\w+\))?s|\{\{?[\w.\s-]*\}?\}?|\$\{?[\w.-]*\}?|<[\w\s.-]*>|@p?\d+|\[\w*\]?", re.IGNORECASE)
+_PLACEHOLDERS = frozenset(_PLACEHOLDERS_WORDS.split())
+_PARAMETER = re.compile(
+    r"[*x•.#?_-]*|\$\d+|:\w+|%(?:\(\w+\))?s|\{\{?[\w.\s-]*\}?\}?|\$\{?[\w.-]*\}?|<[\w\s.-]*>|@p?\d+|\[\w*\]?",
+    re.IGNORECASE,
+)
 _VALUE = re.compile(
-    r"\\\"(?P<e>[^\"\\]{1,1024})|\"(?P<q>(?:[^\"\\]|\\.){1,1024})|'(?P<s>(?:[^'\\]|\\.){1,1024})|(?P<x>[^\s&;\"'<>\\]{1,1024})"
+    r"\\\"(?P<e>[^\"\\]{1,1024})|\"(?P<q>(?:[^\"\\]|\\.){1,1024})|'(?P<s>(?:[^'\\]|\\.){1,1024})"
+    r"|(?P<x>[^\s&;\"'<>\\]{1,1024})"
 )
 """A value: in quotes, which need not end, or up to a blank."""
 _TOKENS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_SURE = frozenset(
-    "password passwd pwd passphrase passcode secret token apikey authtoken accesstoken authorization credential credentials"
-    " privatekey secretkey accesskey apisecret sharedkey accountkey sessionid jsessionid phpsessid csrftoken xsrf otp cvv cvc"
-    " cvv2 signature sig pass passwort contraseña motdepasse".split()
+_SURE_WORDS = (
+    "password passwd pwd passphrase passcode secret token apikey authtoken accesstoken authorization credential "
+    "credentials privatekey secretkey accesskey apisecret sharedkey accountkey sessionid jsessionid phpsessid "
+    "csrftoken xsrf otp cvv cvc cvv2 signature sig pass passwort contraseña motdepasse"
 )
-_SURE_PAIRS = frozenset(
-    "api:key access:key secret:key private:key account:key auth:key session:id session:key phpsess:id encryption:key signing:key"
-    " license:key key:id auth:token shared:key master:key client:secret sess:id".split()
+_SURE = frozenset(_SURE_WORDS.split())
+_SURE_PAIRS_WORDS = (
+    "api:key access:key secret:key private:key account:key auth:key session:id session:key phpsess:id "
+    "encryption:key signing:key license:key key:id auth:token shared:key master:key client:secret sess:id"
 )
+_SURE_PAIRS = frozenset(_SURE_PAIRS_WORDS.split())
 _PASSWORDS = frozenset({"password", "passwd", "pwd", "passphrase", "passcode", "pass"})
 _WEAK = frozenset({"session", "sid", "auth", "cookie", "code", "state", "key", "nonce", "jwt", "hash", "sess"})
 _ENDS = (
-    *("pass", "password", "passwd", "pwd", "phrase", "code", "secret", "token", "key", "authorization", "auth", "credential"),
-    *("credentials", "session", "sess", "sid", "session_id", "session-id", "sessionid", "key_id", "keyid", "otp", "cvv", "cvc"),
+    *(
+        "pass",
+        "password",
+        "passwd",
+        "pwd",
+        "phrase",
+        "code",
+        "secret",
+        "token",
+        "key",
+        "authorization",
+        "auth",
+        "credential",
+    ),
+    *(
+        "credentials",
+        "session",
+        "sess",
+        "sid",
+        "session_id",
+        "session-id",
+        "sessionid",
+        "key_id",
+        "keyid",
+        "otp",
+        "cvv",
+        "cvc",
+    ),
     *("sig", "signature", "xsrf", "cookie", "state", "nonce", "jwt", "hash", "passwort", "contraseña", "passe"),
 )
 """How keys end that may say so."""
@@ -76,12 +111,12 @@ def _is_iban_shaped(text: str) -> bool:
 
 def is_id_shaped(text: str) -> bool:
     """Whether a text whose key says so is a number of a state's: at least five digits, and little else."""
-    return _digits(text) >= 5 and not _BARE_FRACTION.fullmatch(text) and re.fullmatch(r"[A-Za-z0-9](?:[ ./()+\-]{0,2}[A-Za-z0-9]){4,23}\)?", text) is not None
+    return _digits(text) >= 5 and not _BARE_FRACTION.fullmatch(text) and _ID.fullmatch(text) is not None
 
 
 def is_passport_shaped(text: str) -> bool:
     """Whether a text whose key says so is a number of a passport: six to twelve letters and digits, mostly digits."""
-    return _digits(text) >= 4 and re.fullmatch(r"[A-Za-z]{0,3}[ \-]?\d{4,9}[A-Za-z]{0,2}\d{0,2}|[A-Za-z0-9]{6,12}", text) is not None
+    return _digits(text) >= 4 and _PASSPORT.fullmatch(text) is not None
 
 
 def _is_address(text: str) -> bool:
@@ -154,45 +189,52 @@ def _assigned(match: re.Match[str], look: Look) -> Span | None:
         in_url = match.start() > 0 and match.string[match.start() - 1] in "?&"
         if not strong or match["sign"] == ":" or not (in_url or last not in _IN_URL):
             return None
-    elif last in {"signature", "sig", "id"} and len(value) < 8:
+    elif (last in {"signature", "sig", "id"} and len(value) < 8) or (last == "pass" and value.isdigit()):
         return None
-    elif loose and last not in _PASSWORDS and (value.isalpha() or match["sign"] == ":") and (len(value) < 16 or ":" in value):
+    elif (
+        loose
+        and last not in _PASSWORDS
+        and (value.isalpha() or match["sign"] == ":")
+        and (len(value) < 16 or ":" in value)
+    ):
         # `unexpected token: identifier`
         return None
     return found.span(group)
 
 
-def _named(names: str, shape: Callable[[str], bool], body: str) -> tuple[re.Pattern[str], Callable[[re.Match[str], Look], Span | None]]:
+def _named(names: str, shape: Callable[[str], bool], body: str) -> tuple[re.Pattern[str], Confirm]:
+    """What finds a value behind one of these names, glued to it as a key or as in a sentence, and confirms it by its shape."""
     pattern = re.compile(
-        rf"(?:(?<![A-Za-z])|(?-i:(?<=[a-z])(?=[A-Z])))(?:{names})(?:[ _\-.]?(?:number|num|no|nr|id|code))?\.?(?:\\?[\"']?\s{{0,2}}(?:=>|:=|[=:#])\s{{0,2}}\\?[\"']?|\s(?:is\s|was\s|number\s|no\.?\s|\#\s?)?)(?P<x>{body})(?![A-Za-z0-9])",
+        rf"(?:(?<![A-Za-z])|(?-i:(?<=[a-z])(?=[A-Z])))(?:{names})(?:[ _\-.]?(?:number|num|no|nr|id|code))?\.?"
+        r"(?:\\?[\"']?\s{0,2}(?:=>|:=|[=:#])\s{0,2}\\?[\"']?|\s(?:is\s|was\s|number\s|no\.?\s|\#\s?)?)"
+        rf"(?P<x>{body})(?![A-Za-z0-9])",
         re.IGNORECASE,
     )
-
-    def confirm(match: re.Match[str], _: Look) -> Span | None:
-        return match.span("x") if shape(match["x"]) else None
-
-    return pattern, confirm
+    return pattern, when(shape)
 
 
 _STATE = (
-    r"ssn|social[ _\-]?(?:security|insurance)|national[ _\-]?(?:id|insurance)|nino|tfn|tax[ _\-]?(?:id|file|payer[ _\-]?id)|itin|nif|dni|cpf|curp|pesel"
-    r"|bsn|nric|hkid|aadhaa?r|nhs|medicare|ird|my_?number|rrn|personnummer|hetu|f[øo]dselsnummer|codice[ _\-]?fiscale|steuer[ _\-]?id"
-    r"|identity[ _\-]?(?:card|number)|id[ _\-]?card|cnic|egn|oib|amka|cuit|cuil|tckn|snils|マイナンバー"
+    r"ssn|social[ _\-]?(?:security|insurance)|national[ _\-]?(?:id|insurance)|nino|tfn|itin|nif|dni|cpf|curp|pesel|bsn|nric"
+    r"|tax[ _\-]?(?:id|file|payer[ _\-]?id)|hkid|aadhaa?r|nhs|medicare|ird|my_?number|rrn|personnummer|hetu|cnic|egn|oib|amka"
+    r"|f[øo]dselsnummer|codice[ _\-]?fiscale|steuer[ _\-]?id|identity[ _\-]?(?:card|number)|id[ _\-]?card|cuit|cuil|tckn|snils"
+    r"|マイナンバー"
 )
-_STATE_PATTERN, _STATE_CONFIRM = _named(_STATE, is_id_shaped, r"[A-Za-z]{0,6}\d[0-9A-Za-z]*(?:[ ./\-][0-9A-Za-z]*\d[0-9A-Za-z]*){0,5}")
-_PASSPORT_PATTERN, _PASSPORT_CONFIRM = _named("passport|pass(?:e|a)port(?:e|o)?|reisepass|旅券", is_passport_shaped, r"[A-Za-z]{0,3}[ \-]?\d[0-9A-Za-z]{4,11}")
+_STATE_PATTERN, _STATE_CONFIRM = _named(
+    _STATE, is_id_shaped, r"[A-Za-z]{0,6}\d[0-9A-Za-z]*(?:[ ./\-][0-9A-Za-z]*\d[0-9A-Za-z]*){0,5}"
+)
+_TRAVEL = "passport|pass(?:e|a)port(?:e|o)?|pasaporte|reisepass|旅券"
+_TRAVEL_PATTERN, _TRAVEL_CONFIRM = _named(_TRAVEL, is_passport_shaped, r"[A-Za-z]{0,3}[ \-]?\d[0-9A-Za-z]{4,11}")
 
 CONTEXT = (
     Detector(
         "secret",
-        (
-            rf"(?i)(?:{'|'.join(_ENDS)})[0-9]{{0,3}}\\?[\"'\]]{{0,2}}\s{{0,2}}[=:]",
-        ),
+        (rf"(?i)(?:{'|'.join(_ENDS)})[0-9]{{0,3}}\\?[\"'\]]{{0,2}}\s{{0,2}}[=:]",),
         re.compile(
-            r"(?<![A-Za-z0-9_.\-])(?P<key>[A-Za-z_][\w.\-]{0,63})\\?(?P<quote>[\"']?)\]?(?P<sign>\s{0,2}(?:=>|:=|[=:])\s{0,2})"
+            r"(?<![A-Za-z0-9_.\-])(?P<key>[A-Za-z_][\w.\-]{0,63})\\?(?P<quote>[\"']?)\]?"
+            r"(?P<sign>\s{0,2}(?:=>|:=|[=:])\s{0,2})"
         ),
         _assigned,
     ),
-    Detector("national_id", (rf"(?i)\b(?:{_STATE})[^0-9]{{1,16}}[0-9]",), _STATE_PATTERN, _STATE_CONFIRM, yields=True),
-    Detector("passport", (r"(?i)(?:passport|passeport|passaport|pasaport|reisepass|旅券)",), _PASSPORT_PATTERN, _PASSPORT_CONFIRM, yields=True),
+    Detector("national_id", (rf"(?i)(?:{_STATE})[^0-9]{{1,16}}[0-9]",), _STATE_PATTERN, _STATE_CONFIRM, yields=True),
+    Detector("passport", (rf"(?i)(?:{_TRAVEL})",), _TRAVEL_PATTERN, _TRAVEL_CONFIRM, yields=True),
 )

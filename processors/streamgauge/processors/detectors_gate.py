@@ -39,7 +39,7 @@ class Gate:
                 self._rule_of.append(number)
         built.Compile()
         # the wrapper only encodes, which callers do themselves
-        self.match: Callable[[bytes], list[int]] = getattr(built, "_set", built).Match
+        self.match = cast("Callable[[bytes], list[int]]", getattr(built, "_set", built).Match)
         """Numbers of patterns. One alone says that no rule might find anything; none, that the gate failed."""
 
     def rules(self, found: list[int]) -> tuple[int, ...]:

@@ -81,10 +81,15 @@ def _iban(match: re.Match[str], look: Look) -> Span | None:
 def is_national_insurance_number(text: str) -> bool:
     """The rules of the United Kingdom: letters that are used, and prefixes that are not."""
     compact = _NOT_ALNUM.sub("", text).upper()
-    return (
-        re.fullmatch(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]", compact) is not None
-        and compact[:2] not in {"BG", "GB", "NK", "KN", "TN", "NT", "ZZ"}
-    )
+    return re.fullmatch(r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]", compact) is not None and compact[:2] not in {
+        "BG",
+        "GB",
+        "NK",
+        "KN",
+        "TN",
+        "NT",
+        "ZZ",
+    }
 
 
 def is_singaporean(text: str) -> bool:
@@ -150,7 +155,11 @@ FORMS: tuple[tuple[str, str, Confirm], ...] = (
     (r"[A-Z][0-9]{6}\(", r"[A-Z]{1,2}\d{6}\([0-9A]\)", when(is_hongkongese)),
     (r"\b[A-Z]{3}[ABCFGHLJPT][A-Z][0-9]{4}[A-Z]", r"[A-Z]{3}[ABCFGHLJPT][A-Z]\d{4}[A-Z]", by("in_.pan")),
     (r"[0-9]{4}[ -][0-9]{4}[ -][0-9]{4}", r"[2-9]\d{3}(?P<s>[ \-])\d{4}(?P=s)\d{4}", by("in_.aadhaar")),
-    (r"\b[1-9][0-9]{5}(?:18|19|20)[0-9]{2}[01][0-9][0-3][0-9]{4}[0-9Xx]\b", r"[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]", by("cn.ric")),
+    (
+        r"\b[1-9][0-9]{5}(?:18|19|20)[0-9]{2}[01][0-9][0-3][0-9]{4}[0-9Xx]\b",
+        r"[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]",
+        by("cn.ric"),
+    ),
     (
         r"\b[12][ .]?[0-9]{2}[ .]?(?:0[1-9]|1[0-2])[ .]?(?:[0-9]{2}|2[AB])[ .]?[0-9]{3}[ .]?[0-9]{3}[ .]?[0-9]{2}\b",
         r"[12][ .]?\d{2}[ .]?(?:0[1-9]|1[0-2])[ .]?(?:\d{2}|2[AB])[ .]?\d{3}[ .]?\d{3}[ .]?\d{2}",
@@ -165,11 +174,12 @@ FORMS: tuple[tuple[str, str, Confirm], ...] = (
 )
 
 
-
 def _alone(pattern: str) -> re.Pattern[str]:
     """The pattern where nothing is glued to it; one with blanks in it stands among no other numbers either."""
     blank = " " if " " in pattern else ""
-    return re.compile(rf"(?<![A-Za-z0-9.\-])(?<!\d[{blank}_/])(?P<x>{pattern})(?![A-Za-z0-9]|[.\-/_{blank}]\d|[\-_][A-Za-z])")
+    return re.compile(
+        rf"(?<![A-Za-z0-9.\-])(?<!\d[{blank}_/])(?P<x>{pattern})(?![A-Za-z0-9]|[.\-/_{blank}]\d|[\-_][A-Za-z])"
+    )
 
 
 IDS = (
@@ -177,7 +187,8 @@ IDS = (
         "iban",
         (r"\b(?i:[A-Z]{2})[0-9]{2}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{2}",),
         re.compile(
-            r"(?<![0-9A-Za-z])[A-Za-z]{2}\d{2}(?:[A-Za-z0-9]{11,30}|(?:[ \-]?[A-Za-z0-9]{4}){2,7}(?:[ \-]?[A-Za-z0-9]{1,4})?)(?![0-9A-Za-z])"
+            r"(?<![0-9A-Za-z])[A-Za-z]{2}\d{2}"
+            r"(?:[A-Za-z0-9]{11,30}|(?:[ \-]?[A-Za-z0-9]{4}){2,7}(?:[ \-]?[A-Za-z0-9]{1,4})?)(?![0-9A-Za-z])"
         ),
         _iban,
         overlaps=True,

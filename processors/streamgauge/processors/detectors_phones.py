@@ -11,11 +11,17 @@ from typing import Any, cast
 from streamgauge.processors.detectors_rule import Detector, Look, Span
 
 MIN_DIGITS, MAX_DIGITS = 7, 15
-TRUNK = tuple("AU GB NZ JP KR FR DE IN IT NL BE CH AT SE IE FI TW TH MY ID PH VN ZA TR CN IL UA EG NG PK RO BG RS HR SI SK AR LK BD KE".split())
+_WITH_ZERO = (
+    "AU GB NZ JP KR FR DE IN IT NL BE CH AT SE IE FI TW TH MY ID PH VN ZA TR CN IL UA EG NG PK "
+    "RO BG RS HR SI SK AR LK BD KE"
+)
+_WITHOUT = "SG HK IN ES IT PT PL NO DK CZ GR HU BR CN KR AU LV LT EE LU"
+_MORE_WITHOUT = "MX CO CL PE AE SA IE FI US PH"
+TRUNK = tuple(_WITH_ZERO.split())
 """Countries whose national numbers begin with 0 (the one in Italy stays when dialled from abroad)."""
-WRITTEN = tuple("SG HK IN ES IT PT PL NO DK CZ GR HU BR CN KR AU LV LT EE LU".split())
+WRITTEN = tuple(_WITHOUT.split())
 """Countries of which numbers are written without any prefix, in groups that are their own."""
-PLAIN = (*WRITTEN, *"MX CO CL PE AE SA IE FI US PH".split())
+PLAIN = (*WRITTEN, *_MORE_WITHOUT.split())
 """Countries of which numbers may have no prefix."""
 _DIGITS = re.compile(r"\d+")
 _KINDS = (
@@ -23,8 +29,12 @@ _KINDS = (
     "voicemail",
 )
 _DATE = re.compile(
-    r"(?:0?[1-9]|[12]\d|3[01])[./\- ](?:0?[1-9]|[12]\d|3[01])[./\- ](?:19|20)\d\d|(?:19|20)\d\d[./\- ](?:0[1-9]|1[0-2])[./\- ](?:0[1-9]|[12]\d|3[01])"
+    r"(?:0?[1-9]|[12]\d|3[01])[./\- ](?:0?[1-9]|[12]\d|3[01])[./\- ](?:19|20)\d\d"
+    r"|(?:19|20)\d\d[./\- ](?:0[1-9]|1[0-2])[./\- ](?:0[1-9]|[12]\d|3[01])"
     r"|(?:0[1-9]|[12]\d|3[01])[./\- ](?:0[1-9]|1[0-2])[./\-]\d\d[ /]"
+)
+_PHONE = re.compile(
+    r"(?:tel:|whatsapp:|sms:)?[+(]{0,2}\d[\d ()./\-]{5,28}(?:(?:x|ext\.?|;ext=|#) ?\d{1,6})?", re.IGNORECASE
 )
 _KEYS = (
     r"(?:tele)?phone|tel|mobile|cellphone|handphone|fax|whatsapp|msisdn|telefon|tel[eé]fono|m[oó]vil|celular|rufnummer|t[eé]l[eé]phone"
@@ -32,8 +42,8 @@ _KEYS = (
 )
 """Keys that say so of any digits."""
 _WORDS = (
-    rf"{_KEYS}|mob|cell|call(?:ed|ing|s)?(?: (?:me|us|him|her|them|back))?|dial(?:ed|led)?|sms(?: to)?|text(?:ed)?(?: (?:me|us))?|contact|ring"
-    r"|handy|portable"
+    rf"{_KEYS}|mob|cell|call(?:ed|ing|s)?(?: (?:me|us|him|her|them|back))?|dial(?:ed|led)?|sms(?: to)?"
+    r"|text(?:ed)?(?: (?:me|us))?|contact|ring|handy|portable"
 )
 """Words behind which digits in groups are one."""
 _LINK = r"(?:\s?(?:number|no|nr|num|is|was|at|on|to|me|us|us at|me at|me on)\b)?"
@@ -46,11 +56,7 @@ def digits_of(text: str) -> str:
 
 def is_phone_shaped(text: str) -> bool:
     """Whether a text whose key says so is a telephone number: so many digits, with nothing but grouping between them."""
-    return (
-        MIN_DIGITS <= len(digits_of(text)) <= MAX_DIGITS
-        and re.fullmatch(r"(?:tel:|whatsapp:|sms:)?[+(]{0,2}\d[\d ()./\-]{5,28}(?:(?:x|ext\.?|;ext=|#) ?\d{1,6})?", text.strip(), re.IGNORECASE)
-        is not None
-    )
+    return MIN_DIGITS <= len(digits_of(text)) <= MAX_DIGITS and _PHONE.fullmatch(text.strip()) is not None
 
 
 @cache
@@ -62,7 +68,11 @@ def _library() -> Any:
 def _metadata(region: str) -> Any:
     """What the library knows of a region, or of a code that belongs to no country."""
     kept = _library().PhoneMetadata
-    return kept.metadata_for_nongeo_region(int(region), None) if region.isdigit() else kept.metadata_for_region(region, None)
+    return (
+        kept.metadata_for_nongeo_region(int(region), None)
+        if region.isdigit()
+        else kept.metadata_for_region(region, None)
+    )
 
 
 @cache
@@ -198,11 +208,18 @@ def _of_one(match: re.Match[str], look: Look) -> Span | None:
     return None
 
 
+_ALONE = r"(?<![A-Za-z0-9_.+\-])(?<!\d[/:])"
+_APART = r"(?<![A-Za-z0-9_.+\-])(?<!\d[ /:])"
+_NAMED = r"(?:(?<![A-Za-z])|(?-i:(?<=[a-z])(?=[A-Z])))"
+
 PHONES = (
     Detector(
         "phone",
         (r"\+ ?\(?[0-9]", r"\b00[1-9][0-9]{0,2}[ .\-]"),
-        re.compile(r"(?<![A-Za-z0-9_+])(?:\+ ?|(?=00[1-9]\d{0,2}[ .\-]))(?P<x>\(?\d(?:[ ()./\-]{0,3}\d){6,19})(?!\d)(?:\s?(?:x|ext\.?|;ext=)\s?\d{1,6})?"),
+        re.compile(
+            r"(?<![A-Za-z0-9_+])(?:\+ ?|(?=00[1-9]\d{0,2}[ .\-]))(?P<x>\(?\d(?:[ ()./\-]{0,3}\d){6,19})(?!\d)"
+            r"(?:\s?(?:x|ext\.?|;ext=)\s?\d{1,6})?"
+        ),
         _abroad,
         yields=True,
     ),
@@ -210,7 +227,8 @@ PHONES = (
         "phone",
         (r"[2-9][0-9]{2}(?:\)[ .-]?|[ ./-]{1,2})[0-9]{3}[ .-][0-9]{4}",),
         re.compile(
-            r"(?<![A-Za-z0-9_.+\-])(?<!\d[ /:])(?:(?:001|\+?1)[ .\-]{1,2})?(?P<x>(?:\([2-9]\d\d\)[ .\-]?|[2-9]\d\d(?P<s>[ ./\-]{1,2}))\d{3}[ .\-]\d{4})"
+            _APART + r"(?:(?:001|\+?1)[ .\-]{1,2})?"
+            r"(?P<x>(?:\([2-9]\d\d\)[ .\-]?|[2-9]\d\d(?P<s>[ ./\-]{1,2}))\d{3}[ .\-]\d{4})"
             r"(?:\s?(?:x|ext\.?|\#)\s?\d{1,6})?(?![A-Za-z0-9_]|[.\-/]\d| \d{3})"
         ),
         _american,
@@ -221,7 +239,8 @@ PHONES = (
         "phone",
         (r"(?:^|[^0-9A-Za-z_.+-])\(?0[0-9]{1,5}(?:\)[ ./-]?|[ ./-]{1,3})(?:[0-9]{5}|[0-9]{2,4}[ .-]{1,2}[0-9]{2})",),
         re.compile(
-            r"(?<![A-Za-z0-9_.+\-])(?<!\d[/:])(?:\(0\d{1,4}\)[ .\-/]?|\(?0\d{1,5}[ .\-/]{1,3})\d{2,8}(?:[ .\-]{1,2}\d{2,5}){0,4}(?![A-Za-z0-9_]|[./:\-]\d)"
+            _ALONE + r"(?:\(0\d{1,4}\)[ .\-/]?|\(?0\d{1,5}[ .\-/]{1,3})\d{2,8}(?:[ .\-]{1,2}\d{2,5}){0,4}"
+            r"(?![A-Za-z0-9_]|[./:\-]\d)"
         ),
         _trunk,
         yields=True,
@@ -229,10 +248,14 @@ PHONES = (
     # Brazil, Russia, China
     Detector(
         "phone",
-        (r"\([1-9][0-9]{1,2}\) ?[0-9]{4,5}[ -][0-9]{4}", r"[78] ?\(?[3489][0-9]{2}\)? ?[0-9]{3}-[0-9]{2}-[0-9]{2}", r"1[3-9][0-9][ -][0-9]{4}[ -][0-9]{4}"),
+        (
+            r"\([1-9][0-9]{1,2}\) ?[0-9]{4,5}[ -][0-9]{4}",
+            r"[78] ?\(?[3489][0-9]{2}\)? ?[0-9]{3}-[0-9]{2}-[0-9]{2}",
+            r"1[3-9][0-9][ -][0-9]{4}[ -][0-9]{4}",
+        ),
         re.compile(
-            r"(?<![A-Za-z0-9_.+\-])(?<!\d[ /:])(?:(?P<br>\([1-9]\d{1,2}\) ?\d{4,5}[ \-]\d{4})|[78] ?(?P<ru>\(?[3489]\d\d\)? ?\d{3}-\d\d-\d\d)|(?P<cn>1[3-9]\d[ \-]\d{4}[ \-]\d{4}))"
-            r"(?![A-Za-z0-9_]|[ .\-/]\d)"
+            _APART + r"(?:(?P<br>\([1-9]\d{1,2}\) ?\d{4,5}[ \-]\d{4})|[78] ?(?P<ru>\(?[3489]\d\d\)? ?\d{3}-\d\d-\d\d)"
+            r"|(?P<cn>1[3-9]\d[ \-]\d{4}[ \-]\d{4}))(?![A-Za-z0-9_]|[ .\-/]\d)"
         ),
         _of_one,
         yields=True,
@@ -248,7 +271,8 @@ PHONES = (
         "phone",
         (rf"(?i)(?:{_WORDS})[^0-9]{{1,12}}[0-9]",),
         re.compile(
-            rf"(?:(?<![A-Za-z])|(?-i:(?<=[a-z])(?=[A-Z])))(?:(?P<key>(?:{_KEYS})(?:[_ ]?(?:number|no|nr|num))?[\"']?\s?[:=]\s?[\"']?)|(?:{_WORDS}){_LINK}[ :=#.]{{1,3}}){_LINK}[ :]?"
+            _NAMED + rf"(?:(?P<key>(?:{_KEYS})(?:[_ ]?(?:number|no|nr|num))?[\"']?\s?[:=]\s?[\"']?)"
+            rf"|(?:{_WORDS}){_LINK}[ :=#.]{{1,3}}){_LINK}[ :]?"
             r"(?P<x>\(?\d(?:[ ()./\-]{0,2}\d){6,13})(?![A-Za-z0-9_]|[./:\-]\d)",
             re.IGNORECASE,
         ),

@@ -7,10 +7,11 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamgauge.processors.detectors import MAX_CHARS, scrub_text, standard_rules
+from streamgauge.processors.detectors import scrub_text, standard_rules
 from streamgauge.processors.detectors_cards import luhn
 from streamgauge.processors.detectors_context import HINTS
 from streamgauge.processors.detectors_rule import MAX_VALIDATIONS
+from streamgauge.processors.detectors_text import MAX_CHARS
 
 SPECIAL = "@.:-%401 4[]'\u200b＠．４éa/+(0)=&;\\\"#u"
 texts = st.one_of(

@@ -12,11 +12,24 @@ from tests.support.telemetry_shapes import NEGATIVES, NEVER
 
 POSITIVE, NEGATIVE = 300, 150
 RULES = {
-    "email": {"email"}, "card": {"card"}, "phone +": {"phone"}, "phone national": {"phone"}, "phone named": {"phone"}, "iban": {"iban"},
-    "ssn": {"national_id"}, "national id": {"national_id"}, "named id": {"national_id", "passport"}, "ipv4": {"ip"}, "ipv6": {"ip"},
-    "mac": {"mac"}, "secret": {"secret"}, "named secret": {"secret"}, "jwt": {"jwt"}, "private key": {"private_key"},
+    "email": {"email"},
+    "card": {"card"},
+    "phone +": {"phone"},
+    "phone national": {"phone"},
+    "phone named": {"phone"},
+    "iban": {"iban"},
+    "ssn": {"national_id"},
+    "national id": {"national_id"},
+    "named id": {"national_id", "passport"},
+    "ipv4": {"ip"},
+    "ipv6": {"ip"},
+    "mac": {"mac"},
+    "secret": {"secret"},
+    "named secret": {"secret"},
+    "jwt": {"jwt"},
+    "private key": {"private_key"},
     "url credentials": {"credentials"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", POSITIVES)

@@ -10,10 +10,11 @@ from itertools import product
 
 import pytest
 
-from streamgauge.processors.detectors import DETECTORS, MAX_CHARS, Detector, scrub_text
+from streamgauge.processors.detectors import DETECTORS, scrub_text
 from streamgauge.processors.detectors_addresses import is_ipv4
 from streamgauge.processors.detectors_cards import is_card, luhn
-from streamgauge.processors.detectors_rule import MAX_TRIES, Look, Tangled
+from streamgauge.processors.detectors_rule import MAX_TRIES, Detector, Look, Tangled
+from streamgauge.processors.detectors_text import MAX_CHARS
 from streamgauge.processors.scrub import FAILED, Scrubber
 
 
@@ -220,10 +221,67 @@ def test_of_random_digits_fewer_than_one_in_twenty_five_pass_for_a_card() -> Non
 
 
 HOSTILE = [
-    *("a", "@", "a@", "a@a.", "%40", "1", "1 ", "1-", "1 1-", "123 ", "4111 ", ".", "1.", "1.1.1.1 ", ":", "1:", "g:1:"),
-    *("://", "://a@", "eyJ.", "eyJaaaaaa.", "-----BEGIN PRIVATE KEY-----", "key=", "key:", '"key":"', "password", "Bearer "),
-    *("+1", "+1 ", "0", "01 ", "(0", "phone ", "phone=1", "ssn 1", "passport ", "a at b dot ", "[at]", "DE00 1234 ", "00:"),
-    *("ab:", "ab::", "\\u0040", "&#64;", "%25", "é", "１", "x.y@z.", "AKIA", "sk-", "aaaa-", "1234-5678-", "2024-01-15 "),
+    *(
+        "a",
+        "@",
+        "a@",
+        "a@a.",
+        "%40",
+        "1",
+        "1 ",
+        "1-",
+        "1 1-",
+        "123 ",
+        "4111 ",
+        ".",
+        "1.",
+        "1.1.1.1 ",
+        ":",
+        "1:",
+        "g:1:",
+    ),
+    *(
+        "://",
+        "://a@",
+        "eyJ.",
+        "eyJaaaaaa.",
+        "-----BEGIN PRIVATE KEY-----",
+        "key=",
+        "key:",
+        '"key":"',
+        "password",
+        "Bearer ",
+    ),
+    *(
+        "+1",
+        "+1 ",
+        "0",
+        "01 ",
+        "(0",
+        "phone ",
+        "phone=1",
+        "ssn 1",
+        "passport ",
+        "a at b dot ",
+        "[at]",
+        "DE00 1234 ",
+        "00:",
+    ),
+    *(
+        "ab:",
+        "ab::",
+        "\\u0040",
+        "&#64;",
+        "%25",
+        "é",
+        "１",
+        "x.y@z.",
+        "AKIA",
+        "sk-",
+        "aaaa-",
+        "1234-5678-",
+        "2024-01-15 ",
+    ),
     *("1234567890 ", "\u200b", "[email]", "GB82 WEST ", "a_", "call me ", "(", "a=1&", '{"a":'),
 ]
 
