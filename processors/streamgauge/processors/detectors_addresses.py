@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import AddressValueError, IPv6Address
 
-from streamgauge.processors.detectors_rule import Detector, Look, Span, part, when
+from streamgauge.processors.detectors_rule import APART, Detector, Look, Span, part, when
 
 _NOT_MAIL = re.compile(
     # packages at versions, pictures at pixel densities, accounts of programs
@@ -145,7 +145,7 @@ MACHINES = (
     ),
     Detector(
         "ip",
-        (r"[0-9A-Fa-f]::", r"::[0-9A-Fa-f]", r"(?:[0-9A-Fa-f]{1,4}:){6}"),
+        (r"[0-9A-Fa-f]::", r"::[0-9A-Fa-f]", APART + r"(?:[0-9A-Fa-f]{1,4}:){6}"),
         # `ip:2001:db8::1` and `from 2001:db8::1: timeout` hold addresses too
         re.compile(
             r"(?:(?<![0-9A-Za-z_:])|(?<=[g-zG-Z_]:)|(?<=[g-zG-Z][A-Za-z]:)|(?<=_))[0-9A-Fa-f:]{1,38}(?:[0-9A-Fa-f]|::)(?![0-9A-Za-z_]|:[0-9A-Fa-f:])"
@@ -158,8 +158,8 @@ INTERFACES = (
     Detector(
         "mac",
         (
-            r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?:$|[^0-9A-Za-z:-]|[:-](?:$|[^0-9A-Fa-f]))",
-            r"\b[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}",
+            APART + r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?:$|[^0-9A-Za-z:-]|[:-](?:$|[^0-9A-Fa-f]))",
+            APART + r"[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}",
         ),
         re.compile(
             r"(?<![0-9A-Za-z.])(?<!(?<![0-9A-Za-z])[0-9A-Fa-f]{2}[:\-])(?:[0-9A-Fa-f]{2}(?P<s>[:\-])(?:[0-9A-Fa-f]{2}(?P=s)){4}[0-9A-Fa-f]{2}(?!(?P=s)[0-9A-Fa-f]{2})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from streamgauge.processors.detectors_rule import Detector, when
+from streamgauge.processors.detectors_rule import APART, Detector, when
 
 MIN_DIGITS, MAX_DIGITS, MIN_GROUP = 13, 19, 3
 MAESTRO = frozenset({5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763})
@@ -94,8 +94,8 @@ CARDS = (
     Detector(
         "card",
         (
-            r"[0-9]{4}[^0-9A-Za-z]{1,3}[0-9]{4}[^0-9A-Za-z]{1,3}[0-9]{4}[^0-9A-Za-z]{1,3}[0-9]",
-            r"3[0-9]{3}[^0-9A-Za-z]{1,3}[0-9]{6}[^0-9A-Za-z]{1,3}[0-9]{4}",
+            APART + r"[0-9]{4}[^0-9A-Za-z]{1,3}[0-9]{4}[^0-9A-Za-z]{1,3}[0-9]{4}[^0-9A-Za-z]{1,3}[0-9]",
+            APART + r"3[0-9]{3}[^0-9A-Za-z]{1,3}[0-9]{6}[^0-9A-Za-z]{1,3}[0-9]{4}",
         ),
         re.compile(
             r"(?<![A-Za-z0-9.\-])(?:\d{4}(?:[^\dA-Za-z]{1,3}\d{4}){3}(?:[^\dA-Za-z]{1,3}\d{3})?"
@@ -107,7 +107,7 @@ CARDS = (
     # names the programs give: `visa4111…`, `card-4111…`
     Detector(
         "card",
-        (r"(?i:card|visa|amex|pan|cc|mastercard|discover|jcb|maestro|number|nr|no)[-_.:#]?[0-9]{13}",),
+        (r"(?i:card|visa|amex|pan|cc|discover|jcb|maestro|number|nr|no)[-_.:#]?[0-9]{13}",),
         re.compile(
             r"(?i:card|visa|amex|pan|cc|mastercard|discover|jcb|maestro|number|nr|no)[-_.:#]?(?P<x>\d{13,19})(?!\d)"
         ),

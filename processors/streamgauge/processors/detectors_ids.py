@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from typing import Protocol, cast
 
-from streamgauge.processors.detectors_rule import Confirm, Detector, Look, Span, part, when
+from streamgauge.processors.detectors_rule import APART, Confirm, Detector, Look, Span, part, when
 
 _NOT_ALNUM = re.compile(r"[^0-9A-Za-z]+")
 
@@ -136,7 +136,7 @@ FORMS: tuple[tuple[str, str, Confirm], ...] = (
     (r"[0-9]{1,2}\.[0-9]{3}\.[0-9]{3}-[0-9kK]", r"\d{1,2}\.\d{3}\.\d{3}-[\dkK]", by("cl.rut")),
     (r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}-[0-9]{3}", r"\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}", by("be.nn")),
     (r"756\.[0-9]{4}\.", r"756\.\d{4}\.\d{4}\.\d{2}", by("ch.ssn")),
-    (r"[0-9]{6}[-+][0-9]{4}", rf"(?:19|20)?{_SIX}[\-+]\d{{4}}", by("se.personnummer")),
+    (r"(?:19|20)?[0-9]{6}[-+][0-9]{4}", rf"(?:19|20)?{_SIX}[\-+]\d{{4}}", by("se.personnummer")),
     (r"[0-9]{6}[-+A-FU-Y][0-9]{3}", rf"{_SEX}[\-+A-FU-Y]\d{{3}}[0-9A-Y]", by("fi.hetu")),
     (r"[0-9]{6}/[0-9]{3}", r"\d{6}/\d{3,4}", by("cz.rc")),
     (r"[0-9]{6}-[0-9]{5}", rf"{_SEX}-\d{{5}}", by("lv.pvn")),
@@ -146,31 +146,31 @@ FORMS: tuple[tuple[str, str, Confirm], ...] = (
     (r"[0-9]-[0-9]{4}-[0-9]{5}-", r"[1-8]-\d{4}-\d{5}-\d{2}-\d", by("th.pin")),
     (r"[0-9]{3}-[0-9]{3}-[0-9]{3}[ -][0-9]{2}", r"\d{3}-\d{3}-\d{3}[ \-]\d{2}", when(is_russian)),
     (
-        r"(?i)\b[A-Z]{6}[0-9LMNP-V]{2}[A-EHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z]\b",
+        r"(?i:[A-Z]{6}[0-9LMNP-V]{2}[A-EHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z])",
         r"(?i:[A-Z]{6}[0-9LMNP-V]{2}[A-EHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z])",
         by("it.codicefiscale"),
     ),
     (r"[A-Z]{4}[0-9]{6}[HMX]", r"[A-Z]{4}\d{6}[HMX][A-Z]{5}[0-9A-Z]\d", by("mx.curp")),
-    (r"\b[STFGM][0-9]{7}[A-Z]", r"[STFGM]\d{7}[A-Z]", when(is_singaporean)),
+    (r"[STFGM][0-9]{7}[A-Z]", r"[STFGM]\d{7}[A-Z]", when(is_singaporean)),
     (r"[A-Z][0-9]{6}\(", r"[A-Z]{1,2}\d{6}\([0-9A]\)", when(is_hongkongese)),
-    (r"\b[A-Z]{3}[ABCFGHLJPT][A-Z][0-9]{4}[A-Z]", r"[A-Z]{3}[ABCFGHLJPT][A-Z]\d{4}[A-Z]", by("in_.pan")),
+    (r"[A-Z]{3}[ABCFGHLJPT][A-Z][0-9]{4}[A-Z]", r"[A-Z]{3}[ABCFGHLJPT][A-Z]\d{4}[A-Z]", by("in_.pan")),
     (r"[0-9]{4}[ -][0-9]{4}[ -][0-9]{4}", r"[2-9]\d{3}(?P<s>[ \-])\d{4}(?P=s)\d{4}", by("in_.aadhaar")),
     (
-        r"\b[1-9][0-9]{5}(?:18|19|20)[0-9]{2}[01][0-9][0-3][0-9]{4}[0-9Xx]\b",
+        r"[1-9][0-9]{5}(?:18|19|20)[0-9]{2}[01][0-9][0-3][0-9]{4}[0-9Xx]",
         r"[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]",
         by("cn.ric"),
     ),
     (
-        r"\b[12][ .]?[0-9]{2}[ .]?(?:0[1-9]|1[0-2])[ .]?(?:[0-9]{2}|2[AB])[ .]?[0-9]{3}[ .]?[0-9]{3}[ .]?[0-9]{2}\b",
+        r"[12][ .]?[0-9]{2}[ .]?(?:0[1-9]|1[0-2])[ .]?(?:[0-9]{2}|2[AB])[ .]?[0-9]{3}[ .]?[0-9]{3}[ .]?[0-9]{2}",
         r"[12][ .]?\d{2}[ .]?(?:0[1-9]|1[0-2])[ .]?(?:\d{2}|2[AB])[ .]?\d{3}[ .]?\d{3}[ .]?\d{2}",
         by("fr.nir"),
     ),
     (
-        r"\b[A-Z]{2}[ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[A-D]\b",
+        r"[A-Z]{2}[ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[0-9]{2}[ -]?[A-D]",
         r"[A-Z]{2}(?:[ \-]?\d{2}){3}[ \-]?[A-D]",
         when(is_national_insurance_number),
     ),
-    (r"\b(?:[0-9]{8}|[XYZ][0-9]{7})-?[A-Z]\b", r"(?:\d{8}|[XYZ]-?\d{7})-?[A-HJ-NP-TV-Z]", _spanish),
+    (r"(?:[0-9]{8}|[XYZ][0-9]{7})-?[A-Z]", r"(?:\d{8}|[XYZ]-?\d{7})-?[A-HJ-NP-TV-Z]", _spanish),
 )
 
 
@@ -185,7 +185,7 @@ def _alone(pattern: str) -> re.Pattern[str]:
 IDS = (
     Detector(
         "iban",
-        (r"\b(?i:[A-Z]{2})[0-9]{2}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{2}",),
+        (APART + r"(?i:[A-Z]{2})[0-9]{2}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{2}",),
         re.compile(
             r"(?<![0-9A-Za-z])[A-Za-z]{2}\d{2}"
             r"(?:[A-Za-z0-9]{11,30}|(?:[ \-]?[A-Za-z0-9]{4}){2,7}(?:[ \-]?[A-Za-z0-9]{1,4})?)(?![0-9A-Za-z])"
@@ -196,7 +196,7 @@ IDS = (
     *(
         Detector(
             "national_id",
-            (gate,),
+            (APART + gate,),
             _alone(pattern),
             confirm,
             yields=True,

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, cast
 
-from streamgauge.processors.detectors_rule import Detector, Look, Span
+from streamgauge.processors.detectors_rule import APART, Detector, Look, Span
 
 MIN_DIGITS, MAX_DIGITS = 7, 15
 _WITH_ZERO = (
@@ -215,7 +215,7 @@ _NAMED = r"(?:(?<![A-Za-z])|(?-i:(?<=[a-z])(?=[A-Z])))"
 PHONES = (
     Detector(
         "phone",
-        (r"\+ ?\(?[0-9]", r"\b00[1-9][0-9]{0,2}[ .\-]"),
+        (r"\+ ?\(?[0-9]", APART + r"00[1-9][0-9]{0,2}[ .\-]"),
         re.compile(
             r"(?<![A-Za-z0-9_+])(?:\+ ?|(?=00[1-9]\d{0,2}[ .\-]))(?P<x>\(?\d(?:[ ()./\-]{0,3}\d){6,19})(?!\d)"
             r"(?:\s?(?:x|ext\.?|;ext=)\s?\d{1,6})?"
@@ -225,7 +225,7 @@ PHONES = (
     ),
     Detector(
         "phone",
-        (r"[2-9][0-9]{2}(?:\)[ .-]?|[ ./-]{1,2})[0-9]{3}[ .-][0-9]{4}",),
+        (APART + r"[2-9][0-9]{2}(?:\)[ .-]?|[ ./-]{1,2})[0-9]{3}[ .-][0-9]{4}",),
         re.compile(
             _APART + r"(?:(?:001|\+?1)[ .\-]{1,2})?"
             r"(?P<x>(?:\([2-9]\d\d\)[ .\-]?|[2-9]\d\d(?P<s>[ ./\-]{1,2}))\d{3}[ .\-]\d{4})"
@@ -250,8 +250,8 @@ PHONES = (
         "phone",
         (
             r"\([1-9][0-9]{1,2}\) ?[0-9]{4,5}[ -][0-9]{4}",
-            r"[78] ?\(?[3489][0-9]{2}\)? ?[0-9]{3}-[0-9]{2}-[0-9]{2}",
-            r"1[3-9][0-9][ -][0-9]{4}[ -][0-9]{4}",
+            APART + r"[78] ?\(?[3489][0-9]{2}\)? ?[0-9]{3}-[0-9]{2}-[0-9]{2}",
+            APART + r"1[3-9][0-9][ -][0-9]{4}[ -][0-9]{4}",
         ),
         re.compile(
             _APART + r"(?:(?P<br>\([1-9]\d{1,2}\) ?\d{4,5}[ \-]\d{4})|[78] ?(?P<ru>\(?[3489]\d\d\)? ?\d{3}-\d\d-\d\d)"

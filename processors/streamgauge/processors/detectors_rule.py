@@ -14,6 +14,8 @@ MAX_VALIDATIONS = 64
 """Calls of a library that one text may cost."""
 
 Span = tuple[int, int]
+APART = "(?:^|[^0-9A-Za-z])"
+"""For gates: where no letter and no digit stands before. What may begin anywhere makes the automaton large, and slow."""
 
 
 class Tangled(StreamgaugeError):

@@ -78,7 +78,7 @@ _GATES = (
     r"gh[pousr]_|github_pat_|gl[a-z]{2,5}[-_]|gsk_|GOCSPX-|xox[a-z]|xapp-|hooks\.slack|api/webhooks|xai-|xkeysib-",
     r"[spr]k_[lpt][a-z]{3}_|whsec_|sk-[A-Za-z0-9]|SG\.[A-Za-z0-9]|(?:SK|AC)[0-9a-f]{8}|npm_|pypi-|[0-9]:AA|[hs][fb][p_]",
     r"api_org_|pplx-|r8_|do[opr]_v1|shp[a-z]{2}_|sq0[a-z]{3}-|EAA[ACMG]|key-[0-9a-f]|[0-9a-f]-us[0-9]|dckr_|hv[sbr]\.|ya29\.|1//0",
-    r"atlasv1|NR[A-Z]{2}-|nfp_|pul-|PMAK-|sntry|figd_|lin_[ao]|ntn_|secret_|pat[A-Za-z0-9]{14}\.|dapi|dp\.|rubygems_|cio[A-Za-z0-9]{8}",
+    r"atlasv1|NR[A-Z]{2}-|nfp_|pul-|PMAK-|sntry|figd_|lin_[ao]|ntn_|secret_|pat[A-Za-z0-9]{8}|dapi|dp\.|rubygems_|cio[A-Za-z0-9]{8}",
     r"LTAI|pscale_|HRKU-|fo1_|v1\.0-|[12]/[0-9]{16}",
 )
 _WORDS_ONLY = re.compile(r"[a-z]+(?:[-_][a-z]+)*")

@@ -6,7 +6,9 @@ from random import Random
 
 import pytest
 
-from streamgauge.processors.detectors import scrub_text
+from streamgauge.processors.detectors import DETECTORS, scrub_text, standard_rules
+from streamgauge.processors.detectors_rule import Look
+from streamgauge.processors.detectors_text import folded
 from tests.support.personal import POSITIVES, positives
 from tests.support.telemetry_shapes import NEGATIVES, NEVER
 
@@ -61,6 +63,31 @@ def test_of_values_as_telemetry_has_them_fewer_than_one_in_two_hundred_are_touch
 
 def test_of_identifiers_instants_versions_and_names_of_metrics_none_is_touched(touched: dict[str, list[str]]) -> None:
     assert {kind: touched[kind] for kind in NEVER if touched[kind]} == {}
+
+
+def hidden(text: str) -> list[str]:
+    """Detectors that find something in a text although the gate says that they cannot."""
+    text = folded(text)
+    open_to = standard_rules().suspects(text)
+    return [
+        f"{detector.rule} {detector.gates}"
+        for number, detector in enumerate(DETECTORS)
+        if (open_to is not None and number not in open_to) and detector.scrub(Look(text))
+    ]
+
+
+@pytest.mark.parametrize("kind", POSITIVES)
+def test_the_gate_hides_nothing_that_a_detector_would_find(kind: str) -> None:
+    for text, _ in positives(kind, 150, seed=9):
+        assert hidden(text) == [], text
+
+
+def test_the_gate_hides_nothing_in_what_is_found_wrongly_either() -> None:
+    for kind, make in NEGATIVES.items():
+        source = Random(f"{kind} gate")
+        for _ in range(40):
+            text = make(source)
+            assert hidden(text) == [], text
 
 
 def test_what_was_cleaned_stays_as_it_is() -> None:
