@@ -35,6 +35,8 @@ _SUFFIX = re.compile(r"(?::\d{2,5}|/\d{1,2})(?![\w.]*\w)")
 _PRERELEASE = re.compile(
     r"[-+](?:alpha|beta|rc|pre|dev|snapshot|final|release|build|post|hotfix|ubuntu|debian|el\d)", re.IGNORECASE
 )
+_FIRST = "(?:^|[^0-9A-Za-z:-]|[g-zG-Z][A-Za-z]{0,2}[:-])"
+"""For gates: before the first of some groups, not between two. `mac:00:…` and `src:2001:…` begin with theirs."""
 CONTEXT_CHARS = 40
 RESOLVERS = frozenset({"1.1.1.1", "1.0.0.1", "8.8.8.8", "8.8.4.4", "9.9.9.9"})
 
@@ -145,7 +147,7 @@ MACHINES = (
     ),
     Detector(
         "ip",
-        (r"[0-9A-Fa-f]::", r"::[0-9A-Fa-f]", APART + r"(?:[0-9A-Fa-f]{1,4}:){6}"),
+        (r"[0-9A-Fa-f]::", r"::[0-9A-Fa-f]", _FIRST + r"(?:[0-9A-Fa-f]{1,4}:){6}"),
         # `ip:2001:db8::1` and `from 2001:db8::1: timeout` hold addresses too
         re.compile(
             r"(?:(?<![0-9A-Za-z_:])|(?<=[g-zG-Z_]:)|(?<=[g-zG-Z][A-Za-z]:)|(?<=_))[0-9A-Fa-f:]{1,38}(?:[0-9A-Fa-f]|::)(?![0-9A-Za-z_]|:[0-9A-Fa-f:])"
@@ -158,7 +160,7 @@ INTERFACES = (
     Detector(
         "mac",
         (
-            APART + r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?:$|[^0-9A-Za-z:-]|[:-](?:$|[^0-9A-Fa-f]))",
+            _FIRST + r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?:$|[^0-9A-Za-z:-]|[:-](?:$|[^0-9A-Fa-f]))",
             APART + r"[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}",
         ),
         re.compile(

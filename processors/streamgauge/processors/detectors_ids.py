@@ -10,8 +10,13 @@ from functools import cache
 from importlib import import_module
 from typing import Protocol, cast
 
-from streamgauge.processors.detectors_rule import APART, Confirm, Detector, Look, Span, part, when
+from streamgauge.processors.detectors_rule import APART, ENDS, Confirm, Detector, Look, Span, part, when
 
+_COUNTRIES = (
+    "A[DELTZ]|B[AEGHIRY]|C[HRYZ]|D[EJKO]|E[EGS]|F[IKOR]|G[BEILRT]|H[NRU]|I[ELQST]|JO|K[WZ]|L[BCITUVY]|M[CDEKNRTU]|N[ILO]|OM"
+    "|P[KLST]|QA|R[OSU]|S[ACDEIKMOTV]|T[LNR]|UA|V[AG]|XK|YE"
+)
+"""Those that have IBANs."""
 _NOT_ALNUM = re.compile(r"[^0-9A-Za-z]+")
 
 
@@ -131,17 +136,25 @@ _SIX = r"\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 _SEX = r"(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d\d"
 # what RE2 searches for, what Python does, and who confirms
 FORMS: tuple[tuple[str, str, Confirm], ...] = (
-    (r"[0-9]{3}-[0-9]{2}-[0-9]{4}", r"\d{3}-\d{2}-\d{4}", when(is_social_security_number)),
+    (rf"[0-9]{{3}}-[0-9]{{2}}-[0-9]{{4}}{ENDS}", r"\d{3}-\d{2}-\d{4}", when(is_social_security_number)),
     (r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}", r"\d{3}\.\d{3}\.\d{3}-\d{2}", by("br.cpf")),
     (r"[0-9]{1,2}\.[0-9]{3}\.[0-9]{3}-[0-9kK]", r"\d{1,2}\.\d{3}\.\d{3}-[\dkK]", by("cl.rut")),
     (r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}-[0-9]{3}", r"\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}", by("be.nn")),
     (r"756\.[0-9]{4}\.", r"756\.\d{4}\.\d{4}\.\d{2}", by("ch.ssn")),
-    (r"(?:19|20)?[0-9]{6}[-+][0-9]{4}", rf"(?:19|20)?{_SIX}[\-+]\d{{4}}", by("se.personnummer")),
-    (r"[0-9]{6}[-+A-FU-Y][0-9]{3}", rf"{_SEX}[\-+A-FU-Y]\d{{3}}[0-9A-Y]", by("fi.hetu")),
+    (
+        rf"(?:19|20)?[0-9]{{2}}[01][0-9][0-3][0-9][-+][0-9]{{4}}{ENDS}",
+        rf"(?:19|20)?{_SIX}[\-+]\d{{4}}",
+        by("se.personnummer"),
+    ),
+    (
+        rf"[0-3][0-9][01][0-9]{{3}}[-+A-FU-Y][0-9]{{3}}[0-9A-Y]{ENDS}",
+        rf"{_SEX}[\-+A-FU-Y]\d{{3}}[0-9A-Y]",
+        by("fi.hetu"),
+    ),
     (r"[0-9]{6}/[0-9]{3}", r"\d{6}/\d{3,4}", by("cz.rc")),
-    (r"[0-9]{6}-[0-9]{5}", rf"{_SEX}-\d{{5}}", by("lv.pvn")),
-    (r"[0-9]{6}-[0-9]{7}", rf"{_SIX}-\d{{7}}", by("kr.rrn")),
-    (r"[0-9]{6}-[0-9]{2}-[0-9]{4}", rf"{_SIX}-\d{{2}}-\d{{4}}", by("my.nric")),
+    (rf"[0-3][0-9][01][0-9]{{3}}-[0-9]{{5}}{ENDS}", rf"{_SEX}-\d{{5}}", by("lv.pvn")),
+    (rf"[0-9]{{2}}[01][0-9][0-3][0-9]-[0-9]{{7}}{ENDS}", rf"{_SIX}-\d{{7}}", by("kr.rrn")),
+    (rf"[0-9]{{2}}[01][0-9][0-3][0-9]-[0-9]{{2}}-[0-9]{{4}}{ENDS}", rf"{_SIX}-\d{{2}}-\d{{4}}", by("my.nric")),
     (r"[0-9]{2}-[0-9]{8}-[0-9]", r"\d{2}-\d{8}-\d", by("ar.cuit")),
     (r"[0-9]-[0-9]{4}-[0-9]{5}-", r"[1-8]-\d{4}-\d{5}-\d{2}-\d", by("th.pin")),
     (r"[0-9]{3}-[0-9]{3}-[0-9]{3}[ -][0-9]{2}", r"\d{3}-\d{3}-\d{3}[ \-]\d{2}", when(is_russian)),
@@ -185,7 +198,7 @@ def _alone(pattern: str) -> re.Pattern[str]:
 IDS = (
     Detector(
         "iban",
-        (APART + r"(?i:[A-Z]{2})[0-9]{2}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{2}",),
+        (APART + rf"(?i:{_COUNTRIES})[0-9]{{2}}[ -]?[A-Za-z0-9]{{4}}[ -]?[A-Za-z0-9]{{4}}[ -]?[A-Za-z0-9]{{3}}",),
         re.compile(
             r"(?<![0-9A-Za-z])[A-Za-z]{2}\d{2}"
             r"(?:[A-Za-z0-9]{11,30}|(?:[ \-]?[A-Za-z0-9]{4}){2,7}(?:[ \-]?[A-Za-z0-9]{1,4})?)(?![0-9A-Za-z])"

@@ -166,7 +166,7 @@ def _trunk(match: re.Match[str], look: Look) -> Span | None:
             return start, start + runs[last - 1].end()
         if len(digits) < 9:
             return None
-        if len(digits) <= 12 and digits[1] != "0":
+        if len(digits) <= 13 and digits[1] != "0":
             bare = digits[1:]
             if any(is_national(bare, region) for region in TRUNK) or is_national(digits, "IT"):
                 return start, start + runs[last - 1].end()
@@ -215,7 +215,7 @@ _NAMED = r"(?:(?<![A-Za-z])|(?-i:(?<=[a-z])(?=[A-Z])))"
 PHONES = (
     Detector(
         "phone",
-        (r"\+ ?\(?[0-9]", APART + r"00[1-9][0-9]{0,2}[ .\-]"),
+        (r"\+ ?\(?[0-9][0-9 ()./-]{5}", APART + r"00[1-9][0-9]{0,2}[ .\-]"),
         re.compile(
             r"(?<![A-Za-z0-9_+])(?:\+ ?|(?=00[1-9]\d{0,2}[ .\-]))(?P<x>\(?\d(?:[ ()./\-]{0,3}\d){6,19})(?!\d)"
             r"(?:\s?(?:x|ext\.?|;ext=)\s?\d{1,6})?"
@@ -237,9 +237,9 @@ PHONES = (
     # the prefix 0 of calls within a country
     Detector(
         "phone",
-        (r"(?:^|[^0-9A-Za-z_.+-])\(?0[0-9]{1,5}(?:\)[ ./-]?|[ ./-]{1,3})(?:[0-9]{5}|[0-9]{2,4}[ .-]{1,2}[0-9]{2})",),
+        (r"(?:^|[^0-9A-Za-z_.+-])\(?0[0-9]{1,5}(?:\)[ ./-]?|[ ./(-]{1,3})(?:[0-9]{5}|[0-9]{2,4}[ .)-]{1,2}[0-9]{2})",),
         re.compile(
-            _ALONE + r"(?:\(0\d{1,4}\)[ .\-/]?|\(?0\d{1,5}[ .\-/]{1,3})\d{2,8}(?:[ .\-]{1,2}\d{2,5}){0,4}"
+            _ALONE + r"(?:\(0\d{1,4}\)[ .\-/]?|\(?0\d{1,5}[ .\-/(]{1,3})\d{2,8}(?:[ .\-)]{1,2}\d{2,5}){0,4}"
             r"(?![A-Za-z0-9_]|[./:\-]\d)"
         ),
         _trunk,

@@ -15,6 +15,7 @@ MAX_VALIDATIONS = 64
 
 Span = tuple[int, int]
 APART = "(?:^|[^0-9A-Za-z])"
+ENDS = "(?:$|[^0-9A-Za-z])"
 """For gates: where no letter and no digit stands before. What may begin anywhere makes the automaton large, and slow."""
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import binascii
 import html
 import re
 import unicodedata
+from base64 import b64decode
 
 MAX_CHARS = 2_048
 """What is longer is dropped whole: the work for one value is bounded."""
@@ -28,9 +30,20 @@ _FOREIGN_DIGIT = re.compile(r"[^\x00-\x7f\D]")
 _JSON = re.compile(r"""\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([nrtbf"'/\\]))""")
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _ENTITY = re.compile(r"&(?:#\d{1,7};?|#[xX][0-9A-Fa-f]{1,6};?|[A-Za-z]{2,8}[0-9]{0,2};)")
+_BASE64 = re.compile(
+    r"(?<![A-Za-z0-9+/_\-])(?:[A-Za-z0-9+/_\-]{4}){2,}(?:[A-Za-z0-9+/_\-]{2}==|[A-Za-z0-9+/_\-]{3}=)(?!=)"
+)
+_READABLE = re.compile(r"[ -~\t\r\n]+")
 _SHORT = {"n": "\n", "r": "\n", "t": "\t", "b": " ", "f": " "}
-ENCODED = (r"%[0-9A-Fa-f]{2}", r"&#[0-9xX]", r"&[A-Za-z0-9]{2,10};", r"""\\[unrtbfx"'/\\]""")
+ENCODED = (
+    r"%[0-9A-Fa-f]{2}",
+    r"&#[0-9xX]",
+    r"&[A-Za-z0-9]{2,10};",
+    r"""\\[unrtbfx"'/\\]""",
+    r"[A-Za-z0-9+/_-]={1,2}(?:$|[^=0-9A-Za-z])",
+)
 """Patterns of RE2, one of which holds in every text that `decoded` changes."""
+_URL_SAFE = str.maketrans("-_", "+/")
 _TOKEN = re.compile(r"\[[a-z][a-z_]{1,23}\]")
 
 
@@ -43,14 +56,25 @@ def folded(text: str) -> str:
 
 
 def decoded(text: str) -> str:
-    """The text with percent, entity and JSON escapes undone once, and folded."""
+    """The text with percent, entity and JSON escapes and padded base64 undone once, and folded."""
     if "%" in text:
         text = _PERCENT.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode("utf-8", "replace"), text)
     if "&" in text:
         text = _ENTITY.sub(lambda match: html.unescape(match[0]), text)
+    if "=" in text:
+        text = _BASE64.sub(_unpacked, text)
     if "\\" in text:
         text = _JSON.sub(_unescaped, text)
     return folded(text)
+
+
+def _unpacked(match: re.Match[str]) -> str:
+    """What padded base64 holds, if that is something to read."""
+    try:
+        plain = b64decode(match[0].translate(_URL_SAFE), validate=True).decode("ascii")
+    except (binascii.Error, UnicodeDecodeError):
+        return match[0]
+    return plain if _READABLE.fullmatch(plain) else match[0]
 
 
 def _unescaped(match: re.Match[str]) -> str:

@@ -35,6 +35,8 @@ from tests.support.vendor_tokens import TOKENS
         ("0412 345 678", "[phone]"),
         ("(02) 9374 4000", "[phone]"),
         ("03-1234-5678", "[phone]"),
+        ("03(1234)5678", "[phone]"),
+        ("0812-3456-78901", "[phone]"),
         ("090-1234-5678 090-1234-5678", "[phone] [phone]"),
         ("06 12 34 56 78", "[phone]"),
         ("020 7946 0958", "[phone]"),
@@ -272,6 +274,9 @@ def test_what_stands_for_a_secret_or_is_called_like_one_stays(text: str) -> None
         ("4111‑1111‑1111‑1111", "[card]"),
         ("０７８－０５－１１２０", "[national_id]"),
         ("41\u200b11111111111111", "[card]"),
+        ("jane%2540example.com", "[email]"),
+        ("amFuZUBleGFtcGxlLmNvbQ==", "[email]"),
+        ("user=amFuZUBleGFtcGxlLmNvbQ==&n=1", "user=[email]&n=1"),
     ],
 )
 def test_encodings_hide_nothing(text: str, clean: str) -> None:
