@@ -6,7 +6,7 @@ import re
 
 from streamgauge.processors.detectors_rule import APART, Detector, when
 
-MIN_DIGITS, MAX_DIGITS, MIN_GROUP = 13, 19, 3
+MIN_DIGITS, MAX_DIGITS, MIN_GROUP = 12, 19, 3
 MAESTRO = frozenset({5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763})
 _NOT_DIGITS = re.compile(r"\D+")
 
@@ -47,10 +47,10 @@ def is_issued(digits: str) -> bool:
                 or 6069 <= four <= 6085
             )
         )
-        or (length == 15 and two in {34, 37})
+        or (length == 15 and (two in {34, 37} or four in {1800, 2131}))
         or (length in {14, 16} and (two in {36, 38, 39} or 300 <= three <= 305))
         or (16 <= length <= 19 and two == 62)
-        or (13 <= length <= 19 and four in MAESTRO)
+        or (12 <= length <= 19 and four in MAESTRO)
     )
     return issued and luhn(digits) and not is_product(digits)
 
@@ -85,9 +85,9 @@ def _least(groups: int) -> int:
 CARDS = (
     Detector(
         "card",
-        (r"(?:^|[^0-9A-Za-z.])(?:2[2-7]|3[04-9]|4[0-9]|5[0-8]|6[0-9]|8[12])(?:[ \n\t-]?[0-9]){11}",),
+        (r"(?:^|[^0-9A-Za-z.])(?:18|2[1-7]|3[04-9]|4[0-9]|5[0-8]|6[0-9]|8[12])(?:[ \n\t-]?[0-9]){10}",),
         # an underscore before it is a boundary, `payment_4111…`; a fraction or a word is none
-        re.compile(r"(?<![A-Za-z0-9.\-])(?<!\d,)\d(?:[ \-\n\t]?\d){12,}(?![A-Za-z0-9_\-]|\.\d)"),
+        re.compile(r"(?<![A-Za-z0-9.\-])(?<!\d,)\d(?:[ \-\n\t]?\d){11,}(?![A-Za-z0-9_\-]|\.\d)"),
         when(is_card),
         yields=True,
     ),

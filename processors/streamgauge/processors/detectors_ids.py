@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from typing import Protocol, cast
 
-from streamgauge.processors.detectors_rule import APART, ENDS, Confirm, Detector, Look, Span, part, when
+from streamgauge.processors.detectors_rule import APART, ENDS, Confirm, Detector, Look, Span, always, part, when
 
 _COUNTRIES = (
     "A[DELTZ]|B[AEGHIRY]|C[HRYZ]|D[EJKO]|E[EGS]|F[IKOR]|G[BEILRT]|H[NRU]|I[ELQST]|JO|K[WZ]|L[BCITUVY]|M[CDEKNRTU]|N[ILO]|OM"
@@ -123,6 +123,23 @@ def is_russian(text: str) -> bool:
     return total % 101 % 100 == int(digits[9:])
 
 
+def is_chinese(text: str) -> bool:
+    """ISO 7064 mod 11-2 of a resident's number. Codes of districts come and go, so they are not asked."""
+    total = sum(int(digit) * pow(2, 17 - position, 11) for position, digit in enumerate(text[:17]))
+    return text[17].upper() == "10X98765432"[total % 11]
+
+
+def is_taiwanese(text: str) -> bool:
+    """The check digit behind the letter of a county."""
+    first = "ABCDEFGHJKLMNPQRSTUVXYWZIO".index(text[0]) + 10
+    digits = [
+        first // 10,
+        first % 10 * 9,
+        *(int(digit) * weight for digit, weight in zip(text[1:9], range(8, 0, -1), strict=True)),
+    ]
+    return (sum(digits) + int(text[9])) % 10 == 0
+
+
 def is_spanish_or_date(text: str) -> bool:
     """Whether eight digits and a letter look like a day with a letter."""
     return re.match(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", text) is not None
@@ -153,7 +170,7 @@ FORMS: tuple[tuple[str, str, Confirm], ...] = (
     ),
     (r"[0-9]{6}/[0-9]{3}", r"\d{6}/\d{3,4}", by("cz.rc")),
     (rf"[0-3][0-9][01][0-9]{{3}}-[0-9]{{5}}{ENDS}", rf"{_SEX}-\d{{5}}", by("lv.pvn")),
-    (rf"[0-9]{{2}}[01][0-9][0-3][0-9]-[0-9]{{7}}{ENDS}", rf"{_SIX}-\d{{7}}", by("kr.rrn")),
+    (rf"[0-9]{{2}}[01][0-9][0-3][0-9]-[0-9]{{7}}{ENDS}", rf"{_SIX}-\d{{7}}", always),
     (rf"[0-9]{{2}}[01][0-9][0-3][0-9]-[0-9]{{2}}-[0-9]{{4}}{ENDS}", rf"{_SIX}-\d{{2}}-\d{{4}}", by("my.nric")),
     (r"[0-9]{2}-[0-9]{8}-[0-9]", r"\d{2}-\d{8}-\d", by("ar.cuit")),
     (r"[0-9]-[0-9]{4}-[0-9]{5}-", r"[1-8]-\d{4}-\d{5}-\d{2}-\d", by("th.pin")),
@@ -165,13 +182,14 @@ FORMS: tuple[tuple[str, str, Confirm], ...] = (
     ),
     (r"[A-Z]{4}[0-9]{6}[HMX]", r"[A-Z]{4}\d{6}[HMX][A-Z]{5}[0-9A-Z]\d", by("mx.curp")),
     (r"[STFGM][0-9]{7}[A-Z]", r"[STFGM]\d{7}[A-Z]", when(is_singaporean)),
+    (r"[A-Z][12][0-9]{8}", r"[A-Z][12]\d{8}", when(is_taiwanese)),
     (r"[A-Z][0-9]{6}\(", r"[A-Z]{1,2}\d{6}\([0-9A]\)", when(is_hongkongese)),
     (r"[A-Z]{3}[ABCFGHLJPT][A-Z][0-9]{4}[A-Z]", r"[A-Z]{3}[ABCFGHLJPT][A-Z]\d{4}[A-Z]", by("in_.pan")),
     (r"[0-9]{4}[ -][0-9]{4}[ -][0-9]{4}", r"[2-9]\d{3}(?P<s>[ \-])\d{4}(?P=s)\d{4}", by("in_.aadhaar")),
     (
         r"[1-9][0-9]{5}(?:18|19|20)[0-9]{2}[01][0-9][0-3][0-9]{4}[0-9Xx]",
         r"[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]",
-        by("cn.ric"),
+        when(is_chinese),
     ),
     (
         r"[12][ .]?[0-9]{2}[ .]?(?:0[1-9]|1[0-2])[ .]?(?:[0-9]{2}|2[AB])[ .]?[0-9]{3}[ .]?[0-9]{3}[ .]?[0-9]{2}",

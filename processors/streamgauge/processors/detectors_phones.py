@@ -127,7 +127,7 @@ def is_international(digits: str, lenient: bool = False) -> bool:
         for region in _regions(digits[:size]):
             if is_national(nation, region) or is_national(digits[size:], region):
                 return True
-            if lenient and len(nation) in _metadata(region).general_desc.possible_length:
+            if lenient and {len(nation), len(digits) - size} & {*_metadata(region).general_desc.possible_length}:
                 return True
     return False
 
@@ -141,14 +141,19 @@ def _abroad(match: re.Match[str], look: Look) -> Span | None:
         digits = "".join(run[0] for run in runs[:last]).removeprefix("00")
         if len(digits) < MIN_DIGITS:
             return None
-        # groups are evidence, so that a number out of use will do
-        if len(digits) <= MAX_DIGITS + 1 and is_international(digits, len(runs) > 1 and last == len(runs)):
+        # groups are evidence, and so is length: a number out of use will do
+        if len(digits) <= MAX_DIGITS + 1 and is_international(
+            digits, last == len(runs) and (last > 1 or len(digits) > 9)
+        ):
             return match.start(), start + runs[last - 1].end()
     return None
 
 
 def _american(match: re.Match[str], look: Look) -> Span | None:
-    digits = digits_of(match["x"])[-10:]
+    digits, text = digits_of(match["x"])[-10:], match[0]
+    # brackets, the code of the country and an extension leave no doubt; dashes and dots little, where a number may be so
+    if text[0] in "(1+0" or match["ext"] or (match["s"] in {"-", "."} and digits[3] not in "01"):
+        return match.span()
     look.validate()
     return match.span() if any(is_national(digits, region) for region in _regions("1")) else None
 
@@ -174,7 +179,7 @@ def _trunk(match: re.Match[str], look: Look) -> Span | None:
 
 
 def _plain(match: re.Match[str], look: Look) -> Span | None:
-    """A number without any prefix that is the whole text, written exactly as a country writes it."""
+    """A number without any prefix that is the whole text, or a whole value in it, written exactly as a country writes it."""
     groups = _DIGITS.findall(match["x"])
     digits = "".join(groups)
     if not 8 <= len(digits) <= 11 or _DATE.match(match["x"]) or digits.endswith("000"):
@@ -201,6 +206,8 @@ def _announced(match: re.Match[str], look: Look) -> Span | None:
 
 
 def _of_one(match: re.Match[str], look: Look) -> Span | None:
+    if match["ru"] and "(" in match["ru"]:
+        return match.span()
     look.validate()
     for region, group in (("BR", "br"), ("RU", "ru"), ("CN", "cn")):
         if match[group] and is_national(digits_of(match[group]), region):
@@ -229,7 +236,7 @@ PHONES = (
         re.compile(
             _APART + r"(?:(?:001|\+?1)[ .\-]{1,2})?"
             r"(?P<x>(?:\([2-9]\d\d\)[ .\-]?|[2-9]\d\d(?P<s>[ ./\-]{1,2}))\d{3}[ .\-]\d{4})"
-            r"(?:\s?(?:x|ext\.?|\#)\s?\d{1,6})?(?![A-Za-z0-9_]|[.\-/]\d| \d{3})"
+            r"(?P<ext>\s?(?:x|ext\.?|\#)\s?\d{1,6})?(?![A-Za-z0-9_]|[.\-/]\d| \d{3})"
         ),
         _american,
         yields=True,
@@ -250,11 +257,13 @@ PHONES = (
         "phone",
         (
             r"\([1-9][0-9]{1,2}\) ?[0-9]{4,5}[ -][0-9]{4}",
-            APART + r"[78] ?\(?[3489][0-9]{2}\)? ?[0-9]{3}-[0-9]{2}-[0-9]{2}",
+            APART + r"[1-9][0-9] [0-9]{4,5}-[0-9]{4}",
+            APART + r"[78] ?\(?[3-9][0-9]{2}\)? ?[0-9]{3}-[0-9]{2}-[0-9]{2}",
             APART + r"1[3-9][0-9][ -][0-9]{4}[ -][0-9]{4}",
         ),
         re.compile(
-            _APART + r"(?:(?P<br>\([1-9]\d{1,2}\) ?\d{4,5}[ \-]\d{4})|[78] ?(?P<ru>\(?[3489]\d\d\)? ?\d{3}-\d\d-\d\d)"
+            _APART + r"(?:(?P<br>\([1-9]\d{1,2}\) ?\d{4,5}[ \-]\d{4}|[1-9]\d \d{4,5}-\d{4})"
+            r"|[78] ?(?P<ru>\(?[3-9]\d\d\)? ?\d{3}-\d\d-\d\d)"
             r"|(?P<cn>1[3-9]\d[ \-]\d{4}[ \-]\d{4}))(?![A-Za-z0-9_]|[ .\-/]\d)"
         ),
         _of_one,
@@ -262,8 +271,8 @@ PHONES = (
     ),
     Detector(
         "phone",
-        (r"^\s*\(?[1-9][0-9]{0,4}(?:\) ?| )[0-9]{2,5}(?: [0-9]{2,5}){0,3}\s*$",),
-        re.compile(r"^\s*(?P<x>\(?[1-9]\d{0,4}(?:\) ?| )\d{2,5}(?: \d{2,5}){0,3})\s*$"),
+        (r"(?:^|[\"'=>|\t])\s?\(?[1-9][0-9]{0,4}(?:\) ?| )[0-9]{2,5}(?: [0-9]{2,5}){0,3}\s?(?:$|[\"'<|&;,\t])",),
+        re.compile(r"(?:^|[\"'=>|\t])\s?(?P<x>\(?[1-9]\d{0,4}(?:\) ?| )\d{2,5}(?: \d{2,5}){0,3})\s?(?:$|[\"'<|&;,\t])"),
         _plain,
         yields=True,
     ),
