@@ -33,6 +33,7 @@ BENCHMARKS = {
     "latency": "from emit until SQL shows it, at 20,000 events a second",
     "memory": "peak memory of worker and sink behind a backlog of 2 GB",
     "keys": "CPU and memory an idempotency key, and the time to restore them",
+    "scrub": "what cleaning a value costs, and what the detectors find, miss and mistake",
     "store_schema": "what a row costs in the store, and what other schemas would cost",
 }
 

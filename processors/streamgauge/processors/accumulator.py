@@ -72,6 +72,7 @@ class Accumulator:
         False, and nothing is added, only if its contract is not known yet and `hold` says to wait for it, or if its events
         have idempotency keys and those that have come are not known yet.
         """
+        self.tools.scrubber.new_batch()
         arrival = Arrival(offset, value, now_ms, again if isinstance(again, Again) else None)
         rows = 1
         batch: Batch | None = None

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from streamgauge.processors.detectors import UNCHECKED
 from streamgauge.processors.scrub import Scrubber
 from streamgauge.schemas.columns import Array
 from streamgauge.schemas.contracts import Contract
@@ -133,7 +134,10 @@ class Cleaner:
         if found is None:
             if len(self._names) >= MAX_NAMES:
                 self._names.clear()
-            found = self._names[name] = any(self.scrubber.value(text)[1] for text in _readings(name))
+            rules = {rule for text in _readings(name) for rule in self.scrubber.value(text)[1]}
+            found = bool(rules)
+            if UNCHECKED not in rules:  # else the next batch may know better
+                self._names[name] = found
         return found
 
     def name(self, name: str) -> str:
@@ -150,7 +154,7 @@ class Cleaner:
                 coarse, more = self.scrubber.value(coarse)
                 rules += more
             found = coarse, rules
-            if len(text) <= MAX_KEPT:
+            if len(text) <= MAX_KEPT and UNCHECKED not in rules:
                 if len(self._coarse) >= MAX_COARSE:
                     self._coarse.clear()
                 self._coarse[key] = found

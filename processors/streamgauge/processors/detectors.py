@@ -1,170 +1,132 @@
-"""Detectors: personal data in free text, recognised by form and checksum. Linear in the length of the text.
+"""Detectors: personal data and secrets in free text, recognised by form, checksum and context.
 
-A first set: e-mail addresses, payment cards and IP addresses. Each match is replaced by its rule's name in brackets, so
-that scrubbing twice changes nothing. Four numbers with dots may be a version as well as an address: they are scrubbed,
-unless a letter stands before them (`v1.2.3.4`).
+One automaton asks all rules at once, in linear time; only what it points at is looked at closely. What is found is
+replaced by its rule's name in brackets, so that scrubbing twice changes nothing. Nothing here asks the network.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from collections.abc import Sequence
+from functools import cache
 
-MAX_CHARS = 2_048
+from streamgauge.processors.detectors_addresses import INTERFACES, MACHINES, MAIL
+from streamgauge.processors.detectors_cards import CARDS
+from streamgauge.processors.detectors_context import CONTEXT, SHAPES, is_hinted, quiet
+from streamgauge.processors.detectors_gate import Gate
+from streamgauge.processors.detectors_ids import IDS
+from streamgauge.processors.detectors_phones import PHONES
+from streamgauge.processors.detectors_rule import Detector, Look, Tangled, Unchecked
+from streamgauge.processors.detectors_secrets import SECRETS
+from streamgauge.processors.detectors_text import ENCODED, MAX_CHARS, decoded, folded
+
+DETECTORS: tuple[Detector, ...] = (*SECRETS, *CONTEXT, *MAIL, *IDS, *CARDS, *MACHINES, *INTERFACES, *PHONES)
 MAX_PASSES = 4
 """What is replaced may have hidden its neighbour. Text that needs more passes was made to be difficult."""
-TOO_LONG, TANGLED = "too_long", "tangled"
-UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
-"""Characters of no width, which people and programs put into addresses."""
-MIN_DIGITS, MAX_DIGITS, MIN_GROUP = 13, 19, 3
-MAESTRO = frozenset({5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763})
+TOO_LONG, TANGLED, UNCHECKED = "too_long", "tangled", "unchecked"
+Found = tuple[str, tuple[str, ...], int]
+"""The clean text, the rules that found something in it, and the calls of libraries that it took."""
 
 
-@dataclass(frozen=True, slots=True)
-class Detector:
-    """`gate` says cheaply that there is nothing; `pattern` finds candidates; `confirm` tells them from look-alikes."""
+class Rules:
+    """Detectors behind their gate. Cleans texts; may be shared by threads."""
 
-    rule: str
-    gate: Callable[[str], bool]
-    pattern: re.Pattern[str]
-    confirm: Callable[[str], bool]
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        self._detectors = tuple(detectors)
+        self._encoded = len(self._detectors)
+        gate = Gate([*(one.gates for one in detectors), ENCODED])
+        self._match, self._rules = gate.match, gate.rules
+
+    def suspects(self, text: str, hint: str = "") -> tuple[int, ...] | None:
+        """What the gate says: nothing at all if the text is innocent, None if it must be asked again in another form.
+
+        Raises GateFailed.
+        """
+        if len(text) > MAX_CHARS or not text.isascii():
+            return None
+        found = self._match(text.encode())
+        if len(found) != 1:
+            return self._rules(found)
+        return () if not hint or hint not in SHAPES else None
+
+    def scrub(
+        self, text: str, hint: str = "", budget: int | None = None, suspects: tuple[int, ...] | None = None
+    ) -> Found:
+        """As `scrub_text`. With a `budget` of calls of libraries, what needs more is dropped. `suspects` as they were told."""
+        if len(text) > MAX_CHARS:
+            return f"[{TOO_LONG}]", (TOO_LONG,), 0
+        numbers = self.suspects(text, hint) if suspects is None else suspects
+        if numbers == ():
+            return text, (), 0
+        look = Look(text, hint, budget)
+        try:
+            return self._scrub(look, numbers)
+        except Tangled:
+            return f"[{TANGLED}]", (TANGLED,), look.validations
+        except Unchecked:
+            return f"[{UNCHECKED}]", (UNCHECKED,), look.validations
+
+    def _which(self, text: str) -> tuple[int, ...]:
+        return self._rules(self._match(text.encode("utf-8", "replace")))
+
+    def _scrub(self, look: Look, numbers: tuple[int, ...] | None) -> Found:
+        rules: list[str] = []
+        for _ in range(MAX_PASSES):
+            text = look.text
+            found = self._once(look, numbers)
+            if not found:
+                return text, tuple(dict.fromkeys(rules)), look.validations
+            if found == [TOO_LONG]:
+                return f"[{TOO_LONG}]", (TOO_LONG,), look.validations
+            rules += found
+            numbers = None
+        raise Tangled("too many passes")
+
+    def _once(self, look: Look, numbers: tuple[int, ...] | None) -> list[str]:
+        """Turn the look to a cleaner text, if there is one: as it is, else as it is when decoded. The rules that did."""
+        text = folded(look.text)
+        if len(text) > MAX_CHARS:
+            return [TOO_LONG]
+        if text is not look.text:
+            look.turn_to(text)
+        numbers = self._which(text) if numbers is None else numbers
+        found = self._view(look, numbers)
+        if found or self._encoded not in numbers:
+            return found
+        plain = decoded(text)
+        if plain == text:
+            return []
+        if len(plain) > MAX_CHARS:
+            return [TOO_LONG]
+        look.turn_to(plain)
+        return self._view(look, self._which(plain))
+
+    def _view(self, look: Look, numbers: tuple[int, ...]) -> list[str]:
+        hint = look.hint
+        if hint and is_hinted(hint, look.text):
+            look.turn_to(f"[{hint}]")
+            return [hint]
+        silent = quiet(hint, look.text) if hint else ()
+        rules: list[str] = []
+        for number in numbers:
+            if number != self._encoded:
+                detector = self._detectors[number]
+                if detector.rule not in silent and detector.scrub(look):
+                    rules.append(detector.rule)
+        return rules
 
 
-def luhn(digits: str) -> bool:
-    """The mod-10 checksum of ISO/IEC 7812-1, annex B."""
-    total = 0
-    for position, digit in enumerate(reversed(digits)):
-        value = ord(digit) - 48
-        if position % 2:
-            value = value * 2 - 9 if value > 4 else value * 2
-        total += value
-    return total % 10 == 0
+@cache
+def standard_rules() -> Rules:
+    """The rules in force, made once a process."""
+    return Rules(DETECTORS)
 
 
-def is_product(digits: str) -> bool:
-    """Thirteen digits with the check digit of a product number (EAN, GTIN): far more of those travel than old cards."""
-    weighted = sum(int(digit) * (3 if position % 2 else 1) for position, digit in enumerate(digits))
-    return len(digits) == 13 and weighted % 10 == 0
+def scrub_text(text: str, hint: str = "") -> tuple[str, tuple[str, ...]]:
+    """The text without personal data and secrets, and the rules that found some. `hint`, one of `HINTS`, is what the key's
+    name says about it. Text beyond `MAX_CHARS`, and text that was made to be difficult, is dropped whole.
 
-
-def is_issued(digits: str) -> bool:
-    """Length, issuer prefix and checksum of a payment card: a checksum alone takes one number in ten for a card."""
-    two, three, four, length = int(digits[:2]), int(digits[:3]), int(digits[:4]), len(digits)
-    issued = (
-        (digits[0] == "4" and length in {13, 16, 19})
-        or (length == 16 and (51 <= two <= 55 or 2200 <= four <= 2204 or 2221 <= four <= 2720))
-        or (length == 15 and two in {34, 37})
-        or (length == 14 and (two in {36, 38, 39} or 300 <= three <= 305))
-        or (16 <= length <= 19 and (four == 6011 or 644 <= three <= 649 or two in {62, 65, 81} or 3528 <= four <= 3589))
-        or (13 <= length <= 19 and four in MAESTRO)
-    )
-    return issued and luhn(digits) and not is_product(digits)
-
-
-def is_card(candidate: str) -> bool:
-    """Whether a run of digits, with blanks or dashes between them, is a card or holds one as some of its groups.
-
-    What stands beside a card is often a number too: a date of expiry, a verification code, an amount.
+    Other widths, invisible characters and one level of encoding hide nothing; text in which nothing is found comes back
+    as it was.
     """
-    if not candidate.isascii():
-        candidate = "".join(str(int(c)) if c.isdigit() else c for c in candidate)
-    groups = candidate.replace("-", " ").split(" ")
-    whole = "".join(groups)
-    if len(whole) <= MAX_DIGITS and is_issued(whole):
-        return True
-    for first in range(len(groups)):
-        digits = ""
-        for group in groups[first : first + MAX_DIGITS // MIN_GROUP]:
-            digits += group
-            if len(group) < MIN_GROUP or len(digits) > MAX_DIGITS:
-                break
-            if len(digits) >= MIN_DIGITS and is_issued(digits):
-                return True
-    return False
-
-
-def is_ipv4(candidate: str) -> bool:
-    """Four octets in the strict form; nothing that names no one: loopback, broadcast, networks, as in `Chrome/131.0.0.0`."""
-    try:
-        address = IPv4Address(candidate)
-    except AddressValueError:
-        return False
-    return not (address.is_loopback or address.packed[0] in {0, 255} or address.packed.endswith(bytes(2)))
-
-
-def is_ipv6(candidate: str) -> bool:
-    """An IPv6 address with at least two groups that are not empty; clock times have too few colons to be one."""
-    try:
-        address = IPv6Address(candidate)
-    except AddressValueError:
-        return False
-    return int(address) > 1 << 32
-
-
-def _always(_: str) -> bool:
-    return True
-
-
-def _enough_digits(text: str) -> bool:
-    return len(text) >= MIN_DIGITS and sum(map(str.isdigit, text)) >= MIN_DIGITS
-
-
-DETECTORS = (
-    Detector(
-        "email",
-        lambda text: "@" in text or "%40" in text,
-        # the last label begins with a letter, so that `package@1.2.3` stays
-        re.compile(r"[\w.%+\-']{1,64}(?:@|%40)(?:[\w\-]{1,63}\.){1,8}[^\W\d_][\w\-]{1,62}"),
-        _always,
-    ),
-    Detector("card", _enough_digits, re.compile(r"(?<![\w.\-])\d(?:[ \-]?\d){12,}(?![\w\-]|\.\d)"), is_card),
-    Detector(
-        "ip", lambda text: text.count(".") >= 3, re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\w)"), is_ipv4
-    ),
-    Detector(
-        "ip",
-        lambda text: text.count(":") >= 2,
-        # `ip:2001:db8::1` and `from 2001:db8::1: timeout` hold addresses too
-        re.compile(r"(?:(?<![\w:])|(?<=[g-zG-Z_]:))[0-9A-Fa-f:]{1,38}(?:[0-9A-Fa-f]|::)(?!\w|:[0-9A-Fa-f:])"),
-        is_ipv6,
-    ),
-)
-
-
-def scrub_text(text: str, detectors: Sequence[Detector] = DETECTORS) -> tuple[str, tuple[str, ...]]:
-    """The text without personal data, and the rules that found some. Text beyond `MAX_CHARS` is dropped whole.
-
-    Other widths and invisible characters hide nothing; text in which nothing is found comes back as it was.
-    """
-    rules: list[str] = []
-    for _ in range(MAX_PASSES):
-        clean, found = _scrub_once(text, detectors)
-        if not found:
-            return text, tuple(dict.fromkeys(rules))
-        text = clean
-        rules += found
-    return f"[{TANGLED}]", (TANGLED,)
-
-
-def _scrub_once(text: str, detectors: Sequence[Detector]) -> tuple[str, list[str]]:
-    too_long = len(text) > MAX_CHARS
-    if not too_long and not text.isascii():
-        text = unicodedata.normalize("NFKC", text.translate(UNSEEN))
-        too_long = len(text) > MAX_CHARS
-    if too_long:
-        return f"[{TOO_LONG}]", [TOO_LONG]
-    rules: list[str] = []
-    for detector in detectors:
-        if detector.gate(text):
-
-            def replace(match: re.Match[str], detector: Detector = detector) -> str:
-                if not detector.confirm(match[0]):
-                    return match[0]
-                rules.append(detector.rule)
-                return f"[{detector.rule}]"
-
-            text = detector.pattern.sub(replace, text)
-    return text, rules
+    clean, rules, _ = standard_rules().scrub(text, hint)
+    return clean, rules

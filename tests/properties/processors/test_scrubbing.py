@@ -7,9 +7,13 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamgauge.processors.detectors import MAX_CHARS, luhn, scrub_text
+from streamgauge.processors.detectors import scrub_text, standard_rules
+from streamgauge.processors.detectors_cards import luhn
+from streamgauge.processors.detectors_context import HINTS
+from streamgauge.processors.detectors_rule import MAX_VALIDATIONS
+from streamgauge.processors.detectors_text import MAX_CHARS
 
-SPECIAL = "@.:-%401 4[]'\u200b＠．４éa/"
+SPECIAL = "@.:-%401 4[]'\u200b＠．４éa/+(0)=&;\\\"#u"
 texts = st.one_of(
     st.text(max_size=60),
     st.text(SPECIAL, max_size=80),
@@ -20,6 +24,25 @@ texts = st.one_of(
                 "4111111111111111",
                 "203.0.113.7",
                 "2001:db8::1",
+                "+61 412 345 678",
+                "(415) 555-2671",
+                "DE89370400440532013000",
+                "078-05-1120",
+                "00:1a:2b:3c:4d:5e",
+                "password=",
+                "token: ",
+                "phone ",
+                "https://u:p@",
+                "Bearer ",
+                "eyJhbGciOi.eyJz.x",
+                "AKIAIOSFODNN7EXAMPLE",
+                "jane%40example.com",
+                "&#64;",
+                "\\u0040",
+                "%25",
+                "[email]",
+                "2024-01-15",
+                "0",
                 " ",
                 "-",
                 ":",
@@ -41,6 +64,25 @@ separators = st.sampled_from([" ", ",", ";", "=", "(", ")", '"', "<", ">", "|", 
 def test_scrubbing_twice_is_scrubbing_once(text: str) -> None:
     clean, _ = scrub_text(text)
     assert scrub_text(clean) == (clean, ())
+
+
+@settings(max_examples=800)
+@given(texts, st.sampled_from(sorted(HINTS)))
+def test_whatever_a_key_says_scrubbing_twice_is_scrubbing_once_and_always_the_same(text: str, hint: str) -> None:
+    clean, rules = scrub_text(text, hint)
+    assert scrub_text(text, hint) == (clean, rules)
+    assert scrub_text(clean, hint) == (clean, ())
+    assert rules or clean == text
+
+
+@settings(max_examples=300)
+@given(texts, st.integers(0, 4))
+def test_no_text_costs_more_calls_of_libraries_than_it_may(text: str, budget: int) -> None:
+    _, _, spent = standard_rules().scrub(text)
+    assert spent <= MAX_VALIDATIONS + 1
+    clean, rules, spent = standard_rules().scrub(text, budget=budget)
+    assert spent <= budget + 1
+    assert rules == ("unchecked",) or (clean, rules) == scrub_text(text)
 
 
 @settings(max_examples=300)

@@ -17,7 +17,7 @@ from streamgauge.processors.tools import Tools
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.packing import pack_strings
-from streamgauge.schemas.privacy import compile_policy
+from streamgauge.schemas.privacy import Action, compile_policy
 from tests.unit.processors.raw import (
     KEY,
     NOW,
@@ -302,3 +302,23 @@ def test_a_transaction_names_the_policies_that_applied_and_no_others() -> None:
     assert labels.policies == (cleaner.label_policy,)
     assert both.policies == tuple(sorted([cleaner.label_policy, compile_policy(ORDER).version]))
     assert Cleaner(Scrubber(), "other detectors").label_policy != cleaner.label_policy
+
+
+class OutOfMeans(Scrubber):
+    """Cannot check anything in the first batch."""
+
+    means = False
+
+    def value(self, text: str, hint: str = "") -> tuple[str, tuple[str, ...]]:
+        return (text, ()) if self.means else ("[unchecked]", ("unchecked",))
+
+
+def test_what_a_batch_had_no_means_to_check_is_dropped_there_and_looked_at_again_with_the_next() -> None:
+    scrubber = OutOfMeans()
+    cleaner = Cleaner(scrubber)
+    url = Action("generalise", "url")
+    assert cleaner.personal("hits")
+    assert cleaner.value(url, "https://example.com/a")[1] == ("unchecked",)
+    scrubber.means = True
+    assert not cleaner.personal("hits")
+    assert cleaner.value(url, "https://example.com/a") == ("https://example.com/a", ())
