@@ -60,10 +60,11 @@ def contract() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(paths: tuple[Path, ...], classes: tuple[str, ...], explain: bool, as_json: bool) -> int:
     """Read every file, compare every class, print what is wrong."""
+    from streamgauge.processors.detectors import standard_rules
     from streamgauge.schemas.privacy import compile_policy, findings
 
     found, problems = read_all(paths)
-    policies = [compile_policy(one) for one in found]
+    policies = [compile_policy(one, standard_rules().edition) for one in found]
     notes = [f"{one.name} version {one.version}: {finding}" for one in found for finding in findings(one)]
     for name in classes:
         problems += compare(name, found)

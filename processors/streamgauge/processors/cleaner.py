@@ -55,16 +55,15 @@ def _readings(name: str) -> Iterator[str]:
 
 
 class Cleaner:
-    """Cleans by name and by value. `detectors` tells one edition of the scrubber's rules from another, for policies."""
+    """Cleans by name and by value."""
 
-    def __init__(self, scrubber: Scrubber, detectors: str = "") -> None:
+    def __init__(self, scrubber: Scrubber) -> None:
         self.scrubber = scrubber
-        self._detectors = detectors
         self._labels: dict[str, Action] = {}
         self._names: dict[str, bool] = {}
         self._policies: dict[int, tuple[Contract, Policy]] = {}
         self._coarse: dict[tuple[str, str], Cleaned] = {}
-        self.label_policy = f"l1-{rules_version(detectors)}"
+        self.label_policy = f"l1-{rules_version(scrubber.edition)}"
         """The version of what labels of metrics become, which no contract declares."""
 
     def forget(self) -> None:
@@ -79,7 +78,7 @@ class Cleaner:
         if found is None or found[0] is not contract:
             if len(self._policies) >= MAX_POLICIES:
                 self._policies.clear()
-            found = self._policies[id(contract)] = contract, compile_policy(contract, self._detectors)
+            found = self._policies[id(contract)] = contract, compile_policy(contract, self.scrubber.edition)
         return found[1]
 
     def label(self, name: str, text: str) -> Cleaned:

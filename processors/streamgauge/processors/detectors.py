@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from hashlib import blake2b
 
 from streamgauge.processors.detectors_addresses import INTERFACES, MACHINES, MAIL
 from streamgauge.processors.detectors_cards import CARDS
@@ -15,13 +16,15 @@ from streamgauge.processors.detectors_context import CONTEXT, SHAPES, is_hinted,
 from streamgauge.processors.detectors_gate import Gate
 from streamgauge.processors.detectors_ids import IDS
 from streamgauge.processors.detectors_phones import PHONES
-from streamgauge.processors.detectors_rule import Detector, Look, Tangled, Unchecked
+from streamgauge.processors.detectors_rule import OPAQUE, Detector, Look, Tangled, Unchecked
 from streamgauge.processors.detectors_secrets import SECRETS
 from streamgauge.processors.detectors_text import ENCODED, MAX_CHARS, decoded, folded
 
 DETECTORS: tuple[Detector, ...] = (*SECRETS, *CONTEXT, *MAIL, *IDS, *CARDS, *MACHINES, *INTERFACES, *PHONES)
 MAX_PASSES = 4
 """What is replaced may have hidden its neighbour. Text that needs more passes was made to be difficult."""
+EDITION = 1
+"""Raised when detectors find something else though no pattern of theirs has changed."""
 TOO_LONG, TANGLED, UNCHECKED = "too_long", "tangled", "unchecked"
 Found = tuple[str, tuple[str, ...], int]
 """The clean text, the rules that found something in it, and the calls of libraries that it took."""
@@ -34,6 +37,9 @@ class Rules:
         self._detectors = tuple(detectors)
         self._encoded = len(self._detectors)
         gate = Gate([*(one.gates for one in detectors), ENCODED])
+        said = [OPAQUE.pattern, *((one.rule, one.gates, one.pattern.pattern) for one in detectors)]
+        self.edition = blake2b(f"{EDITION} {said}".encode(), digest_size=4).hexdigest()
+        """Tells one edition of the detectors from another: equal editions make the same of every text."""
         self._match, self._rules = gate.match, gate.rules
 
     def suspects(self, text: str, hint: str = "") -> tuple[int, ...] | None:

@@ -53,6 +53,11 @@ class Scrubber:
         self._changed: dict[bytes, _Verdict] = {}
         self.forget()
 
+    @property
+    def edition(self) -> str:
+        """Tells its detectors from those of another edition."""
+        return self._rules.edition
+
     def forget(self) -> None:
         """Remember nothing. To be called when a key is destroyed, and whenever values must not stay in memory."""
         self._innocent.clear()

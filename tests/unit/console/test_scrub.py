@@ -114,3 +114,13 @@ def test_rows_add_up_over_slices(values: list[str | None]) -> None:
 def test_distinct_values_and_places_give_the_column_back(values: list[int | None]) -> None:
     found, index = distinct(pl.Series("x", values, dtype=pl.Int64))
     assert [found[place] for place in index] == [None if one is None else str(one) for one in values]
+
+
+def test_check_scrub_and_worker_name_one_version_of_a_policy(
+    sample: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["scrub", *sample, "--json"])
+    scrubbed = json.loads(capsys.readouterr().out)["policy"]
+    assert main(["contract", "check", sample[2], "--explain", "--json"]) == 0
+    (checked,) = json.loads(capsys.readouterr().out)["policies"]
+    assert scrubbed == checked["version"] == Cleaner(Scrubber()).policy(SIGNUP).version

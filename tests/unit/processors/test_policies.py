@@ -9,6 +9,7 @@ import pytest
 
 from streamgauge.processors.accumulator import Accumulator, Place
 from streamgauge.processors.cleaner import Cleaner
+from streamgauge.processors.detectors import DETECTORS, standard_rules
 from streamgauge.processors.pseudonyms import DistinctHasher
 from streamgauge.processors.residency import Residency
 from streamgauge.processors.scrub import Scrubber
@@ -300,8 +301,11 @@ def test_a_transaction_names_the_policies_that_applied_and_no_others() -> None:
     cleaner = Cleaner(Scrubber())
     assert nothing.policies == ()
     assert labels.policies == (cleaner.label_policy,)
-    assert both.policies == tuple(sorted([cleaner.label_policy, compile_policy(ORDER).version]))
-    assert Cleaner(Scrubber(), "other detectors").label_policy != cleaner.label_policy
+    assert both.policies == tuple(
+        sorted([cleaner.label_policy, compile_policy(ORDER, standard_rules().edition).version])
+    )
+    assert Cleaner(Scrubber(detectors=DETECTORS[1:])).label_policy != cleaner.label_policy
+    assert Cleaner(Scrubber(detectors=DETECTORS)).label_policy == cleaner.label_policy
 
 
 class OutOfMeans(Scrubber):
