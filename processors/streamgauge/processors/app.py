@@ -159,7 +159,7 @@ class Worker:
         """Work until `stop` is called. Raises what made it stop by itself: PositionLost, or a fault of the stream library."""
         self._feed.start()
         self._spawn(Lives(self._broker, self._topics).run(self._stop))
-        self._spawn(self._keys.run(self._hasher, self._stop, self.settings.keys_interval / 1000))
+        self._spawn(self._keys.run(self._around.tools, self._stop, self.settings.keys_interval / 1000))
         try:
             await self.app.start()
             while not self._stop.is_set():

@@ -118,8 +118,16 @@ def describe(ring: Keyring, now_ms: int) -> str:
     return ", ".join(said)
 
 
+class KeyUser(Protocol):
+    """Works under a ring of keys."""
+
+    def use(self, ring: Keyring, now_ms: int) -> None:
+        """Work under this one from now on, and forget what was remembered under the one before."""
+        ...
+
+
 class KeyWatch:
-    """Keeps a hasher at the ring as its source has it. Raises SettingsError when it is made without a usable ring."""
+    """Keeps a user of keys at the ring as its source has it. Raises SettingsError when it is made without a usable ring."""
 
     def __init__(self, source: KeySource, now_ms: Callable[[], int]) -> None:
         self._source = source
@@ -142,9 +150,9 @@ class KeyWatch:
             log.error("the key ring cannot be read again, going on with the keys that are known: %s", error)
             return None
 
-    def adopt(self, ring: Keyring, hasher: DistinctHasher) -> bool:
-        """Use this ring from now on. True if that changed anything; then, and when the next key comes into force, the
-        hasher forgets what it has remembered."""
+    def adopt(self, ring: Keyring, user: KeyUser) -> bool:
+        """Use this ring from now on. True if that changed anything; then, and when the next key comes into force, `user`
+        is told."""
         now_ms = self._now_ms()
         changed = ring != self.ring
         known = {key.id: key.fingerprint for key in self.ring.keys}
@@ -154,16 +162,16 @@ class KeyWatch:
         if not changed and ring.at(now_ms) == self._current:
             return False
         self.ring, self._current = ring, ring.at(now_ms)
-        hasher.use(ring, now_ms)
+        user.use(ring, now_ms)
         log.info("keys: %s", describe(ring, now_ms))
         if self._current is None or not self._current.live:
             log.error("the key in force now was destroyed: until there is another one, nothing is counted distinct")
         return changed
 
-    async def run(self, hasher: DistinctHasher, ended: asyncio.Event, every_s: float) -> None:
+    async def run(self, user: KeyUser, ended: asyncio.Event, every_s: float) -> None:
         """Read the ring at every interval, until `ended`."""
         while not ended.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), every_s)
             if not ended.is_set() and (ring := await asyncio.to_thread(self.read)) is not None:
-                self.adopt(ring, hasher)
+                self.adopt(ring, user)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from streamgauge.processors.cleaner import Cleaner
+from streamgauge.processors.keyring import Keyring
 from streamgauge.processors.policy import TimePolicy
 from streamgauge.processors.pseudonyms import DistinctHasher
 from streamgauge.processors.residency import Residency
@@ -24,6 +25,12 @@ class Tools:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cleaner", Cleaner(self.scrubber))
+
+    def use(self, ring: Keyring, now_ms: int) -> None:
+        """Hash under this ring from now on, and forget every value: what was seen under a key must not outlive it here."""
+        self.hasher.use(ring, now_ms)
+        self.scrubber.forget()
+        self.cleaner.forget()
 
 
 @dataclass(frozen=True, slots=True)

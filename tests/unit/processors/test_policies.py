@@ -10,6 +10,7 @@ import pytest
 from streamgauge.processors.accumulator import Accumulator, Place
 from streamgauge.processors.cleaner import Cleaner
 from streamgauge.processors.detectors import DETECTORS, standard_rules
+from streamgauge.processors.keyring import ring_of
 from streamgauge.processors.pseudonyms import DistinctHasher
 from streamgauge.processors.residency import Residency
 from streamgauge.processors.scrub import Scrubber
@@ -326,3 +327,15 @@ def test_what_a_batch_had_no_means_to_check_is_dropped_there_and_looked_at_again
     scrubber.means = True
     assert not cleaner.personal("hits")
     assert cleaner.value(url, "https://example.com/a") == ("https://example.com/a", ())
+
+
+def test_with_its_ring_a_worker_changes_what_it_remembers_of_values() -> None:
+    own = tools()
+    own.scrubber.value("blameless")
+    own.cleaner.label("client.address", "203.0.113.9")
+    own.hasher.hashes("order.customer", "", ["c-1"], NOW)
+    remembered = repr([vars(own.scrubber), vars(own.cleaner), vars(own.hasher)])
+    assert all(one in remembered for one in ("blameless", "203.0.113.9", "c-1"))
+    own.use(ring_of(bytes(range(1, 33))), NOW)
+    remembered = repr([vars(own.scrubber), vars(own.cleaner), vars(own.hasher)])
+    assert not any(one in remembered for one in ("blameless", "203.0.113.9", "c-1"))
