@@ -14,7 +14,7 @@ HINTS = frozenset(
     {"", "email", "phone", "card", "iban", "national_id", "passport", "ip", "secret", "version", "id", "number"}
 )
 """What a key's name may say about a value. The empty one says nothing; the last three say what a value is not: a version
-is no address, an id is no telephone number, and a quantity that is a bare number is nothing but that."""
+is no address, an id no telephone number, and a quantity that is a bare number neither. A card is one under any name."""
 
 _ONE_WORD = re.compile(r"\S+")
 _BARE_NUMBER = re.compile(r"[+\-]?\d+(?:\.\d+)?(?:[eE][+\-]?\d+)?")
@@ -22,9 +22,9 @@ _ID = re.compile(r"[A-Za-z0-9](?:[ ./()+\-]{0,2}[A-Za-z0-9]){4,23}\)?")
 _PASSPORT = re.compile(r"[A-Za-z]{0,3}[ \-]?\d{4,9}[A-Za-z]{0,2}\d{0,2}|[A-Za-z0-9]{6,12}")
 _BARE_FRACTION = re.compile(r"\d*\.\d*")
 _QUIET = {
-    "version": (_ONE_WORD, frozenset({"ip", "phone", "card", "national_id", "mac"})),
+    "version": (_ONE_WORD, frozenset({"ip", "phone", "national_id", "mac"})),
     "id": (_ONE_WORD, frozenset({"phone", "national_id"})),
-    "number": (_BARE_NUMBER, frozenset({"ip", "phone", "card", "national_id"})),
+    "number": (_BARE_NUMBER, frozenset({"ip", "phone", "national_id"})),
 }
 _NONE: frozenset[str] = frozenset()
 _PLACEHOLDERS_WORDS = (
