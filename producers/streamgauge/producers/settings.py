@@ -10,8 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
@@ -20,10 +19,13 @@ from streamgauge.schemas.batches import Context
 from streamgauge.schemas.errors import SettingsError
 from streamgauge.schemas.settings import Secret, duration_ms, flag, load, pairs, setting, size_bytes, text, variable
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 DEFAULT_BROKERS = "127.0.0.1:9092"
 DEFAULT_REGION = "local"
 DEFAULT_ENVIRONMENT = "development"
-DEV_FILE = Path(".streamgauge") / "dev.json"
+DEV_FILE = ".streamgauge/dev.json"
 TRUSTING = frozenset({"development", "dev", "local", "test", "testing"})
 """Environments in which programming errors raise unless `strict` says otherwise."""
 MAX_CONTEXT_VALUE = 256
@@ -197,6 +199,8 @@ def producer_settings(
     chosen = load(ProducerSettings, flags, environ, otel_values(environ), names)
     if chosen.brokers:
         return chosen
+    from pathlib import Path  # with urllib in its wake: whoever names brokers never loads it
+
     found = dev_values(directory or Path.cwd())
     says_region = variable("region") in environ or "region" in (flags or {})
     return replace(

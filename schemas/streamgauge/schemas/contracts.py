@@ -10,8 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import orjson
 
@@ -20,6 +19,9 @@ from streamgauge.schemas.errors import ContractError
 from streamgauge.schemas.packing import Json
 from streamgauge.schemas.settings import FOR_EVER, duration_ms
 from streamgauge.schemas.windows import TIER_NAMES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FIELD_KINDS = ("dimension", "measure", "unique", "idempotency_key", "free_text", "dropped")
 GENERALISE_RULES = ("ip_prefix", "date", "age_band", "user_agent", "country", "url")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from streamgauge.schemas.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PREFIX = "STREAMGAUGE_"
 T = TypeVar("T")
@@ -75,6 +76,8 @@ def names(value: str) -> tuple[str, ...]:
 
 def paths(value: str) -> tuple[Path, ...]:
     """A comma-separated list of files or directories."""
+    from pathlib import Path  # every application loads this module, and few have paths to read
+
     return tuple(Path(part) for part in names(value))
 
 
@@ -182,6 +185,8 @@ def read_file(path: Path) -> dict[str, Any]:
 
     Raises SettingsError when it cannot be read.
     """
+    import tomllib
+
     try:
         return {key: _as_text(value) for key, value in tomllib.loads(path.read_bytes().decode()).items()}
     except OSError as error:
