@@ -339,3 +339,20 @@ def test_with_its_ring_a_worker_changes_what_it_remembers_of_values() -> None:
     own.use(ring_of(bytes(range(1, 33))), NOW)
     remembered = repr([vars(own.scrubber), vars(own.cleaner), vars(own.hasher)])
     assert not any(one in remembered for one in ("blameless", "203.0.113.9", "c-1"))
+
+
+@pytest.mark.parametrize(
+    ("deployment", "own", "other"),
+    [
+        ("apac", ("ap-southeast-2", "asia-east1", "australia-southeast1"), ("us-east-1", "eu-west-1", "apacific")),
+        ("emea", ("eu-west-1", "europe-west4", "me-central-1", "af-south-1"), ("us-east-1", "ap-south-1")),
+        ("amer", ("us-east-1", "sa-east-1", "northamerica-northeast1"), ("eu-west-1",)),
+        ("eu", ("eu-west-1", "europe-west4"), ("me-central-1", "us-east-1", "e", "europewest")),
+        ("north", ("north-1",), ("south", "eu-west-1", "nort")),
+    ],
+)
+def test_zones_of_the_part_of_the_world_that_a_deployment_is_named_after_are_its_own(
+    deployment: str, own: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    assert [one for one in own if not Residency(deployment).accepts(one)] == []
+    assert [one for one in other if Residency(deployment).accepts(one)] == []
