@@ -205,13 +205,10 @@ def _texts(column: pl.Series, name: str, field: Field, sieve: _Sieve) -> Texts:
     if column.dtype.is_float():
         column = column.cast(pl.String)
     # texts repeat, so everything is checked on the distinct ones
-    distinct = column.unique(maintain_order=True)
-    pairs = pl.DataFrame({"value": distinct, "code": np.arange(distinct.len(), dtype=np.int64)})
-    joined = column.to_frame("value").join(pairs, on="value", how="left", nulls_equal=True, maintain_order="left")
-    codes = joined["code"].to_numpy()
-    words = canonical(distinct, field.type)
+    values, codes = distinct(column)
+    words = canonical(values, field.type)
     checks = [
-        (words.is_null() & distinct.is_not_null(), "wrong_type"),
+        (words.is_null() & values.is_not_null(), "wrong_type"),
         (words.str.len_chars() > MAX_CHARS, "too_long"),
     ]
     if field.values:
@@ -224,6 +221,14 @@ def _texts(column: pl.Series, name: str, field: Field, sieve: _Sieve) -> Texts:
         # as applications do: what is precise stays here
         texts = [None if text is None else generalise(field.generalise, text) for text in texts]
     return Texts(tuple(texts), codes)
+
+
+def distinct(column: pl.Series) -> tuple[pl.Series, Array]:
+    """The distinct values of a column, in order of first appearance, and which of them stands in each row."""
+    values = column.unique(maintain_order=True)
+    pairs = pl.DataFrame({"value": values, "code": np.arange(values.len(), dtype=np.int64)})
+    joined = column.to_frame("value").join(pairs, on="value", how="left", nulls_equal=True, maintain_order="left")
+    return values, joined["code"].to_numpy()
 
 
 def canonical(values: pl.Series, kind: str) -> pl.Series:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
+from streamgauge.console.rows import distinct
 from streamgauge.processors.cleaner import Cleaner
 from streamgauge.schemas.columns import Array
 from streamgauge.schemas.contracts import Contract
@@ -89,7 +90,7 @@ class ScrubReport:
         elif action.kind == PSEUDONYM:
             report.changed["pseudonym"] += rows
         elif action.kind not in {NUMBER, TIME.kind} and rows:
-            values, index = distinct(column)
+            values, index = texts(column)
             if action.kind == CLOSED:
                 allowed = self._closed[name]
                 wrong = np.array([value is not None and value not in allowed for value in values], bool)
@@ -120,12 +121,7 @@ class ScrubReport:
         return body
 
 
-def distinct(column: pl.Series) -> tuple[list[str | None], Array]:
+def texts(column: pl.Series) -> tuple[list[str | None], Array]:
     """The distinct values of a column as texts, and which of them stands in each row."""
-    texts = (
-        column.cast(pl.String, strict=False) if not column.dtype.is_nested() else column.map_elements(str, pl.String)
-    )
-    values = texts.unique(maintain_order=True)
-    pairs = pl.DataFrame({"value": values, "code": np.arange(values.len(), dtype=np.int64)})
-    joined = texts.to_frame("value").join(pairs, on="value", how="left", nulls_equal=True, maintain_order="left")
-    return cast("list[str | None]", values.to_list()), joined["code"].to_numpy()
+    values, index = distinct(column.cast(pl.String, strict=False))
+    return cast("list[str | None]", values.to_list()), index

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgauge.console.cli import main
-from streamgauge.console.scrub_report import ScrubReport, distinct
+from streamgauge.console.scrub_report import ScrubReport, texts
 from streamgauge.processors.cleaner import Cleaner
 from streamgauge.processors.scrub import Scrubber
 from streamgauge.schemas.contracts import Contract, Field
@@ -112,7 +112,7 @@ def test_rows_add_up_over_slices(values: list[str | None]) -> None:
 
 @given(st.lists(st.none() | st.integers(0, 5), min_size=1, max_size=40))
 def test_distinct_values_and_places_give_the_column_back(values: list[int | None]) -> None:
-    found, index = distinct(pl.Series("x", values, dtype=pl.Int64))
+    found, index = texts(pl.Series("x", values, dtype=pl.Int64))
     assert [found[place] for place in index] == [None if one is None else str(one) for one in values]
 
 
