@@ -65,8 +65,8 @@ def test_a_region_is_upgraded_rolled_back_and_upgraded_again_under_load(begin: B
         scenarios.start(scene, name, TODAY)
     scene.flow(scenarios.RATE)  # now everybody recognises what comes twice
     scene.until_stored(5 * scenarios.MORE)
+    scene.until(lambda: scene.load.repeated, 60, "a batch has come again")
     scene.settle()
-    assert scene.load.repeated
     assert any("the state is that of offset" in scene.deployment.log(name) for name in WORKERS)
 
 
