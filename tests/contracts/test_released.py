@@ -1,0 +1,291 @@
+"""Released views on the real engine: small groups stay hidden whatever comes late, and the total stays the total."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from streamgauge.schemas.contracts import Contract, Field
+from streamgauge.schemas.small_cells import SmallCells
+from streamgauge.sinks.migrations import migrate
+from streamgauge.sinks.releases import Release, asking, due_windows, read_cells, release_due
+from streamgauge.sinks.views import ensure_views
+from tests.support.rolled_up import LocalStore
+from tests.support.tables import KEPT, T0, Engine, Row, Store, observed
+
+pytestmark = pytest.mark.clickhouse
+
+DAY = 86_400
+ASKED = SmallCells(5, "customer_id", "1d", "2d")
+ORDERS = Contract(
+    "order_placed",
+    1,
+    {
+        "country": Field("dimension"),
+        "plan": Field("dimension", optional=True),
+        "amount": Field("measure", "number", unit="{USD}"),
+        "tip": Field("measure", "number", unit="{USD}", optional=True),
+        "customer_id": Field("unique"),
+        "device_id": Field("unique"),
+    },
+    small_cells=ASKED,
+)
+DECIDED = T0 + 3 * DAY
+"""When the day that begins at T0 is due."""
+
+
+class Shop:
+    """A store with a shop's orders, cell by cell, and the job that decides."""
+
+    def __init__(self, engine: Engine, database: str, contract: Contract = ORDERS) -> None:
+        self.store = Store(engine, database)
+        self.sink = LocalStore.over(engine.client, database)
+        self.contract = contract
+        self._tokens = 0
+        migrate(engine, KEPT, database)
+        self.store.ensure([], [contract])
+
+    def sell(self, series: int, customers: Sequence[int], window: int = T0, amount: float = 10.0) -> None:
+        """An order of each of these customers, in this series."""
+        self._tokens += 1
+        self.store.insert(
+            [
+                Row("order_placed", series, window, len(customers), float(len(customers))),
+                observed("order_placed.amount", series, window, [amount] * len(customers)),
+                observed("order_placed.tip", series, window, [1.0]),
+            ],
+            f"o{self._tokens}",
+        )
+        hashes = [(Row(f"order_placed.{who}", series, window), one) for one in customers for who in ("customer_id",)]
+        self.store.insert_hashes([*hashes, (Row("order_placed.device_id", series, window), 1)], f"c{self._tokens}")
+
+    def named(self, **countries: int) -> None:
+        for country, series in countries.items():
+            self.store.name("order_placed", series, {"country": country, "service": "checkout"})
+
+    def decide(self, now: int = DECIDED) -> list[Release]:
+        """Run the job once."""
+        at = datetime.fromtimestamp(now, UTC)
+        ((contract, asked),) = asking([self.contract])
+        return [one for one, _ in release_due(self.sink, self.store.database, contract, asked, lambda: at)]
+
+    def shown(self) -> dict[str, tuple[int, float, int]]:
+        """Orders, amounts and contributors by country, as the released view shows them."""
+        rows = self.store.rows("SELECT country, count, amount_sum, contributors FROM db.order_placed_released")
+        assert len({country for country, *_ in rows}) == len(rows)
+        return {country: (count, amount, contributors) for country, count, amount, contributors in rows}
+
+    def totals(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+        """Orders and amounts by day: of the released view, and of the whole one."""
+        ask = "SELECT window, sum(count), sum(amount_count), sum(amount_sum) FROM db.{} GROUP BY window ORDER BY window"
+        return self.store.rows(ask.format("order_placed_released")), self.store.rows(ask.format("order_placed_1d"))
+
+
+@pytest.fixture
+def shop(engine: Engine, unique: str) -> Iterator[Shop]:
+    shop = Shop(engine, unique)
+    shop.named(JP=1, DE=2, IS=3, MT=4, LI=5)
+    return shop
+
+
+def test_small_groups_and_the_next_larger_one_are_one_remainder_and_the_total_stays(shop: Shop) -> None:
+    shop.sell(1, range(20))
+    shop.sell(2, range(100, 107), amount=3.0)
+    shop.sell(3, [200], amount=99.0)
+    assert shop.shown() == {}, "nothing before it is decided"
+    (one,) = shop.decide()
+    assert one.verdict.shown == (1,)
+    assert shop.shown() == {"JP": (20, 200.0, 20), "__suppressed__": (8, 120.0, 8)}
+    released, whole = shop.totals()
+    assert released == whole
+
+
+def test_groups_of_the_same_people_are_counted_once(shop: Shop) -> None:
+    shop.sell(1, range(20))
+    for series in (3, 4):
+        shop.sell(series, range(4))
+    shop.sell(2, range(6))
+    shop.decide()
+    assert shop.shown()["__suppressed__"] == (14, 140.0, 6), "four people twice are four, so Germany is hidden too"
+
+
+def test_late_orders_never_bring_a_hidden_group_out(shop: Shop) -> None:
+    shop.sell(1, range(20))
+    shop.sell(2, range(100, 107))
+    shop.sell(3, [200])
+    shop.decide()
+    before = shop.shown()
+    shop.sell(3, range(300, 350))
+    shop.decide()
+    after = shop.shown()
+    assert after["JP"] == before["JP"]
+    assert after["__suppressed__"] == (58, 580.0, 58)
+    assert set(after) == {"JP", "__suppressed__"}
+    released, whole = shop.totals()
+    assert released == whole
+
+
+def test_late_orders_of_a_shown_group_are_shown_and_those_of_a_new_one_are_not(shop: Shop) -> None:
+    shop.sell(1, range(20))
+    shop.sell(2, range(100, 107))
+    shop.sell(3, [200])
+    shop.decide()
+    shop.sell(1, [21])
+    shop.sell(5, range(400, 450))
+    shop.decide()
+    assert shop.shown() == {"JP": (21, 210.0, 21), "__suppressed__": (58, 580.0, 58)}
+    released, whole = shop.totals()
+    assert released == whole
+
+
+def test_late_newcomers_where_nothing_was_hidden_wait_until_they_are_enough(shop: Shop) -> None:
+    shop.sell(1, range(20))
+    shop.sell(2, range(100, 107))
+    shop.decide()
+    assert set(shop.shown()) == {"JP", "DE"}
+    shop.sell(3, [200, 201, 202, 203])
+    assert set(shop.shown()) == {"JP", "DE"}, "four people would stand alone"
+    shop.sell(4, [204])
+    assert shop.shown()["__suppressed__"] == (5, 50.0, 5)
+    released, whole = shop.totals()
+    assert released == whole
+
+
+def test_a_window_of_few_people_is_withheld_for_ever(shop: Shop) -> None:
+    shop.sell(1, [1, 2])
+    shop.sell(2, [3, 4])
+    (one,) = shop.decide()
+    assert one.verdict.withheld
+    shop.sell(1, range(50))
+    shop.decide()
+    assert shop.shown() == {}
+    assert shop.store.rows("SELECT withheld, k, shown, hidden FROM db.releases") == [(1, 5, [], 0)]
+
+
+def test_a_group_without_contributors_is_a_small_one(shop: Shop) -> None:
+    shop.sell(1, range(20))
+    shop.sell(2, range(100, 107))
+    shop.store.insert([Row("order_placed", 3, T0, 9, 9.0)], "nobody")
+    shop.decide()
+    assert shop.shown() == {"JP": (20, 200.0, 20), "__suppressed__": (16, 70.0, 7)}
+
+
+def test_a_window_is_decided_when_it_has_been_over_for_long_enough_and_not_before(shop: Shop) -> None:
+    shop.sell(1, range(20))
+    shop.sell(1, range(20), T0 + DAY)
+    assert shop.decide(DECIDED - 1) == []
+    assert [one.window for one in shop.decide(DECIDED)] == [T0]
+    assert [one.window for one in shop.decide(DECIDED + DAY)] == [T0 + DAY]
+    assert shop.decide(DECIDED + DAY) == []
+
+
+def test_the_first_of_two_decisions_stays(shop: Shop) -> None:
+    """Two jobs at once: both see that nothing is decided; one of them sees an order more."""
+    shop.sell(1, range(20))
+    shop.sell(2, range(100, 107))
+    shop.sell(3, [200])
+    at = datetime.fromtimestamp(DECIDED, UTC)
+    first = release_due(shop.sink, shop.store.database, ORDERS, ASKED, lambda: at)
+    other = release_due(shop.sink, shop.store.database, ORDERS, ASKED, lambda: at - timedelta(seconds=9))
+    late: list[Release] = []
+
+    def second() -> None:
+        shop.sell(3, range(300, 350))
+        late.extend(one for one, _ in other)
+
+    insert = shop.sink.insert_release
+
+    def interrupted(one: Release) -> None:
+        shop.sink.insert_release = insert  # type: ignore[method-assign]
+        second()
+        insert(one)
+
+    shop.sink.insert_release = interrupted  # type: ignore[method-assign]
+    (mine,) = [one for one, _ in first]
+    assert mine.verdict.shown == (1,)
+    assert late[0].verdict.shown == (2, 1, 3)
+    assert shop.store.rows("SELECT shown FROM db.releases") == [([2, 1, 3],)]
+    insert(mine)
+    assert set(shop.shown()) == {"JP", "DE", "IS"}
+
+
+def test_where_a_store_has_forgotten_a_token_the_earlier_decision_counts(shop: Shop) -> None:
+    shop.sell(1, range(20))
+    shop.sell(2, range(100, 107))
+    shop.sell(3, [200])
+    (one,) = shop.decide()
+    later = replace(one, verdict=replace(one.verdict, shown=(1, 2, 3)), decided_at=one.decided_at + timedelta(seconds=1))
+    shop.sink.insert_release(replace(later, event="order_placed"))
+    assert shop.store.one("SELECT count() FROM db.releases") == 1
+    shop.store.engine.command(
+        f"INSERT INTO `{shop.store.database}`.releases SELECT * REPLACE ([1, 2, 3] AS shown,"
+        f" decided_at + INTERVAL 1 SECOND AS decided_at) FROM `{shop.store.database}`.releases"
+    )
+    assert shop.store.one("SELECT count() FROM db.releases") == 2
+    assert set(shop.shown()) == {"JP", "__suppressed__"}
+
+
+def test_what_was_decided_in_one_tier_is_not_decided_in_another(shop: Shop) -> None:
+    shop.sell(1, range(20))
+    shop.sell(1, range(20), T0 + DAY)
+    shop.decide(DECIDED)
+    for tier in ("10s", "1m", "1h"):
+        finer = replace(ORDERS, small_cells=SmallCells(5, "customer_id", tier, "2d"))
+        assert finer.small_cells
+        due = due_windows(shop.sink, shop.store.database, finer, finer.small_cells, (DECIDED + DAY) * 1_000)
+        assert due == [T0 + DAY]
+
+
+def test_coarser_windows_over_decided_finer_ones_are_not_decided(engine: Engine, unique: str) -> None:
+    hourly = replace(ORDERS, small_cells=SmallCells(5, "customer_id", "1h", "1h"))
+    shop = Shop(engine, unique, hourly)
+    shop.sell(1, range(20), T0 + 3_600)
+    shop.sell(1, range(20), T0 + DAY)
+    assert [one.window for one in shop.decide(T0 + 3 * 3_600)] == [T0 + 3_600]
+    assert due_windows(shop.sink, unique, ORDERS, ASKED, (T0 + 9 * DAY) * 1_000) == [T0 + DAY]
+
+
+def test_nothing_that_one_person_stands_for_is_a_column(shop: Shop) -> None:
+    shop.sell(1, range(20))
+    shop.sell(2, range(100, 107))
+    shop.sell(3, [200])
+    shop.decide()
+    columns = shop.store.rows(
+        f"SELECT name FROM system.columns WHERE database = '{shop.store.database}' AND table = 'order_placed_released'"
+    )
+    names = {name for (name,) in columns}
+    assert {"country", "plan", "count", "contributors", "amount_sum", "amount_p50", "distinct_devices"} <= names
+    assert not {"amount_min", "amount_max", "amount_hist", "customers", "labels", "series_id"} & names
+    assert not {name for name in names if name.startswith("tip")}, "nobody knows how many people gave one"
+    assert sorted(shop.store.rows("SELECT country, amount_p50 > 0, amount_p90 FROM db.order_placed_released")) == [
+        ("JP", 1, None), ("__suppressed__", None, None),
+    ]  # fmt: skip
+
+
+def test_every_dimension_of_a_remainder_says_so(shop: Shop) -> None:
+    shop.sell(1, range(20))
+    shop.sell(2, range(100, 107))
+    shop.sell(3, [200])
+    shop.decide()
+    said = "service, environment, region, region_group, country, plan"
+    found = shop.store.rows(f"SELECT {said} FROM db.order_placed_released ORDER BY country")
+    assert found == [("checkout", "", "", "", "JP", ""), ("__suppressed__",) * 6]
+
+
+def test_readers_need_no_right_to_what_the_view_is_made_from(shop: Shop) -> None:
+    made = shop.store.one("SHOW CREATE TABLE db.order_placed_released")
+    assert "SQL SECURITY DEFINER" in made
+    assert "DEFINER" not in shop.store.one("SHOW CREATE TABLE db.order_placed_1d")
+    assert ensure_views(shop.store.engine, shop.store.database, [], [ORDERS]) == []
+
+
+def test_unions_are_exact_up_to_the_largest_threshold(shop: Shop) -> None:
+    for series in range(1, 101):
+        shop.sell(series, range(10 * series, 10 * series + 15))
+    cells = read_cells(shop.sink, shop.store.database, ORDERS, ASKED, [T0])[T0]
+    assert [(one.series_id, one.contributors) for one in cells] == [(n, 15) for n in range(1, 101)]
+    assert [one.union for one in cells] == [10 * n + 5 for n in range(1, 101)]
