@@ -41,55 +41,74 @@ DECIDED = T0 + 3 * DAY
 class Shop:
     """A store with a shop's orders, cell by cell, and the job that decides."""
 
-    def __init__(self, engine: Engine, database: str, contract: Contract = ORDERS) -> None:
+    def __init__(self, engine: Engine, database: str, event: str, asked: SmallCells = ASKED) -> None:
         self.store = Store(engine, database)
         self.sink = LocalStore.over(engine.client, database)
-        self.contract = contract
+        self.event = event
+        self.asked = asked
+        self.contract = replace(ORDERS, name=event, small_cells=asked)
         self._tokens = 0
-        migrate(engine, KEPT, database)
-        self.store.ensure([], [contract])
+        self.store.ensure([], [self.contract])
+        for series, country in enumerate(("JP", "DE", "IS", "MT", "LI"), 1):
+            self.store.name(event, series, {"country": country, "service": "checkout"})
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of a query in which `EVENT` stands for the event's views, and `RELEASES` for its decisions."""
+        releases = f"(SELECT * FROM db.releases WHERE event = '{self.event}')"
+        return self.store.rows(sql.replace("EVENT", f"db.{self.event}").replace("RELEASES", releases))
 
     def sell(self, series: int, customers: Sequence[int], window: int = T0, amount: float = 10.0) -> None:
         """An order of each of these customers, in this series."""
         self._tokens += 1
         self.store.insert(
             [
-                Row("order_placed", series, window, len(customers), float(len(customers))),
-                observed("order_placed.amount", series, window, [amount] * len(customers)),
-                observed("order_placed.tip", series, window, [1.0]),
+                Row(self.event, series, window, len(customers), float(len(customers))),
+                observed(f"{self.event}.amount", series, window, [amount] * len(customers)),
+                observed(f"{self.event}.tip", series, window, [1.0]),
             ],
-            f"o{self._tokens}",
+            f"{self.event}-o{self._tokens}",
         )
-        hashes = [(Row(f"order_placed.{who}", series, window), one) for one in customers for who in ("customer_id",)]
-        self.store.insert_hashes([*hashes, (Row("order_placed.device_id", series, window), 1)], f"c{self._tokens}")
-
-    def named(self, **countries: int) -> None:
-        for country, series in countries.items():
-            self.store.name("order_placed", series, {"country": country, "service": "checkout"})
+        hashes = [(Row(f"{self.event}.customer_id", series, window), one) for one in customers]
+        device = (Row(f"{self.event}.device_id", series, window), 1)
+        self.store.insert_hashes([*hashes, device], f"{self.event}-c{self._tokens}")
 
     def decide(self, now: int = DECIDED) -> list[Release]:
         """Run the job once."""
         at = datetime.fromtimestamp(now, UTC)
+        return [one for one, _ in self.job(at)]
+
+    def job(self, at: datetime) -> Iterator[tuple[Release, int]]:
+        """The job, to be taken step by step."""
         ((contract, asked),) = asking([self.contract])
-        return [one for one, _ in release_due(self.sink, self.store.database, contract, asked, lambda: at)]
+        return release_due(self.sink, self.store.database, contract, asked, lambda: at)
+
+    def due(self, asked: SmallCells, now: int) -> list[int]:
+        """What the job would decide, had the contract asked for this."""
+        contract = replace(self.contract, small_cells=asked)
+        return due_windows(self.sink, self.store.database, contract, asked, now * 1_000)
 
     def shown(self) -> dict[str, tuple[int, float, int]]:
         """Orders, amounts and contributors by country, as the released view shows them."""
-        rows = self.store.rows("SELECT country, count, amount_sum, contributors FROM db.order_placed_released")
+        rows = self.rows("SELECT country, count, amount_sum, contributors FROM EVENT_released")
         assert len({country for country, *_ in rows}) == len(rows)
         return {country: (count, amount, contributors) for country, count, amount, contributors in rows}
 
     def totals(self) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
         """Orders and amounts by day: of the released view, and of the whole one."""
-        ask = "SELECT window, sum(count), sum(amount_count), sum(amount_sum) FROM db.{} GROUP BY window ORDER BY window"
-        return self.store.rows(ask.format("order_placed_released")), self.store.rows(ask.format("order_placed_1d"))
+        ask = "SELECT window, sum(count), sum(amount_count), sum(amount_sum) FROM {} GROUP BY window ORDER BY window"
+        return self.rows(ask.format("EVENT_released")), self.rows(ask.format("EVENT_1d"))
+
+
+@pytest.fixture(scope="module")
+def database(engine: Engine) -> str:
+    """One database for all tests here: each has an event of its own."""
+    migrate(engine, KEPT, "released")
+    return "released"
 
 
 @pytest.fixture
-def shop(engine: Engine, unique: str) -> Iterator[Shop]:
-    shop = Shop(engine, unique)
-    shop.named(JP=1, DE=2, IS=3, MT=4, LI=5)
-    return shop
+def shop(engine: Engine, database: str, unique: str) -> Shop:
+    return Shop(engine, database, f"order_{unique}")
 
 
 def test_small_groups_and_the_next_larger_one_are_one_remainder_and_the_total_stays(shop: Shop) -> None:
@@ -163,13 +182,13 @@ def test_a_window_of_few_people_is_withheld_for_ever(shop: Shop) -> None:
     shop.sell(1, range(50))
     shop.decide()
     assert shop.shown() == {}
-    assert shop.store.rows("SELECT withheld, k, shown, hidden FROM db.releases") == [(1, 5, [], 0)]
+    assert shop.rows("SELECT withheld, k, shown, hidden FROM RELEASES") == [(1, 5, [], 0)]
 
 
 def test_a_group_without_contributors_is_a_small_one(shop: Shop) -> None:
     shop.sell(1, range(20))
     shop.sell(2, range(100, 107))
-    shop.store.insert([Row("order_placed", 3, T0, 9, 9.0)], "nobody")
+    shop.store.insert([Row(shop.event, 3, T0, 9, 9.0)], f"{shop.event}-nobody")
     shop.decide()
     assert shop.shown() == {"JP": (20, 200.0, 20), "__suppressed__": (16, 70.0, 7)}
 
@@ -189,8 +208,7 @@ def test_the_first_of_two_decisions_stays(shop: Shop) -> None:
     shop.sell(2, range(100, 107))
     shop.sell(3, [200])
     at = datetime.fromtimestamp(DECIDED, UTC)
-    first = release_due(shop.sink, shop.store.database, ORDERS, ASKED, lambda: at)
-    other = release_due(shop.sink, shop.store.database, ORDERS, ASKED, lambda: at - timedelta(seconds=9))
+    first, other = shop.job(at), shop.job(at + timedelta(seconds=9))
     late: list[Release] = []
 
     def second() -> None:
@@ -208,7 +226,7 @@ def test_the_first_of_two_decisions_stays(shop: Shop) -> None:
     (mine,) = [one for one, _ in first]
     assert mine.verdict.shown == (1,)
     assert late[0].verdict.shown == (2, 1, 3)
-    assert shop.store.rows("SELECT shown FROM db.releases") == [([2, 1, 3],)]
+    assert shop.rows("SELECT shown FROM RELEASES") == [([2, 1, 3],)]
     insert(mine)
     assert set(shop.shown()) == {"JP", "DE", "IS"}
 
@@ -218,14 +236,16 @@ def test_where_a_store_has_forgotten_a_token_the_earlier_decision_counts(shop: S
     shop.sell(2, range(100, 107))
     shop.sell(3, [200])
     (one,) = shop.decide()
-    later = replace(one, verdict=replace(one.verdict, shown=(1, 2, 3)), decided_at=one.decided_at + timedelta(seconds=1))
-    shop.sink.insert_release(replace(later, event="order_placed"))
-    assert shop.store.one("SELECT count() FROM db.releases") == 1
-    shop.store.engine.command(
-        f"INSERT INTO `{shop.store.database}`.releases SELECT * REPLACE ([1, 2, 3] AS shown,"
-        f" decided_at + INTERVAL 1 SECOND AS decided_at) FROM `{shop.store.database}`.releases"
+    later = replace(
+        one, verdict=replace(one.verdict, shown=(1, 2, 3)), decided_at=one.decided_at + timedelta(seconds=1)
     )
-    assert shop.store.one("SELECT count() FROM db.releases") == 2
+    shop.sink.insert_release(later)
+    assert shop.rows("SELECT count() FROM RELEASES") == [(1,)]
+    shop.store.engine.command(
+        "INSERT INTO released.releases SELECT * REPLACE ([1, 2, 3] AS shown, decided_at + INTERVAL 1 SECOND AS decided_at)"
+        f" FROM released.releases WHERE event = '{shop.event}'"
+    )
+    assert shop.rows("SELECT count() FROM RELEASES") == [(2,)]
     assert set(shop.shown()) == {"JP", "__suppressed__"}
 
 
@@ -234,19 +254,15 @@ def test_what_was_decided_in_one_tier_is_not_decided_in_another(shop: Shop) -> N
     shop.sell(1, range(20), T0 + DAY)
     shop.decide(DECIDED)
     for tier in ("10s", "1m", "1h"):
-        finer = replace(ORDERS, small_cells=SmallCells(5, "customer_id", tier, "2d"))
-        assert finer.small_cells
-        due = due_windows(shop.sink, shop.store.database, finer, finer.small_cells, (DECIDED + DAY) * 1_000)
-        assert due == [T0 + DAY]
+        assert shop.due(SmallCells(5, "customer_id", tier, "2d"), DECIDED + DAY) == [T0 + DAY]
 
 
-def test_coarser_windows_over_decided_finer_ones_are_not_decided(engine: Engine, unique: str) -> None:
-    hourly = replace(ORDERS, small_cells=SmallCells(5, "customer_id", "1h", "1h"))
-    shop = Shop(engine, unique, hourly)
+def test_coarser_windows_over_decided_finer_ones_are_not_decided(engine: Engine, database: str, unique: str) -> None:
+    shop = Shop(engine, database, f"order_{unique}", SmallCells(5, "customer_id", "1h", "1h"))
     shop.sell(1, range(20), T0 + 3_600)
     shop.sell(1, range(20), T0 + DAY)
     assert [one.window for one in shop.decide(T0 + 3 * 3_600)] == [T0 + 3_600]
-    assert due_windows(shop.sink, unique, ORDERS, ASKED, (T0 + 9 * DAY) * 1_000) == [T0 + DAY]
+    assert shop.due(ASKED, T0 + 9 * DAY) == [T0 + DAY]
 
 
 def test_nothing_that_one_person_stands_for_is_a_column(shop: Shop) -> None:
@@ -254,14 +270,11 @@ def test_nothing_that_one_person_stands_for_is_a_column(shop: Shop) -> None:
     shop.sell(2, range(100, 107))
     shop.sell(3, [200])
     shop.decide()
-    columns = shop.store.rows(
-        f"SELECT name FROM system.columns WHERE database = '{shop.store.database}' AND table = 'order_placed_released'"
-    )
-    names = {name for (name,) in columns}
+    names = {str(row[0]) for row in shop.rows("DESCRIBE TABLE EVENT_released")}
     assert {"country", "plan", "count", "contributors", "amount_sum", "amount_p50", "distinct_devices"} <= names
     assert not {"amount_min", "amount_max", "amount_hist", "customers", "labels", "series_id"} & names
     assert not {name for name in names if name.startswith("tip")}, "nobody knows how many people gave one"
-    assert sorted(shop.store.rows("SELECT country, amount_p50 > 0, amount_p90 FROM db.order_placed_released")) == [
+    assert sorted(shop.rows("SELECT country, amount_p50 > 0, amount_p90 FROM EVENT_released")) == [
         ("JP", 1, None), ("__suppressed__", None, None),
     ]  # fmt: skip
 
@@ -272,20 +285,21 @@ def test_every_dimension_of_a_remainder_says_so(shop: Shop) -> None:
     shop.sell(3, [200])
     shop.decide()
     said = "service, environment, region, region_group, country, plan"
-    found = shop.store.rows(f"SELECT {said} FROM db.order_placed_released ORDER BY country")
+    found = shop.rows(f"SELECT {said} FROM EVENT_released ORDER BY country")
     assert found == [("checkout", "", "", "", "JP", ""), ("__suppressed__",) * 6]
 
 
 def test_readers_need_no_right_to_what_the_view_is_made_from(shop: Shop) -> None:
-    made = shop.store.one("SHOW CREATE TABLE db.order_placed_released")
+    ((made,),) = shop.rows("SHOW CREATE TABLE EVENT_released")
     assert "SQL SECURITY DEFINER" in made
-    assert "DEFINER" not in shop.store.one("SHOW CREATE TABLE db.order_placed_1d")
-    assert ensure_views(shop.store.engine, shop.store.database, [], [ORDERS]) == []
+    ((plain,),) = shop.rows("SHOW CREATE TABLE EVENT_1d")
+    assert "DEFINER" not in plain
+    assert ensure_views(shop.store.engine, shop.store.database, [], [shop.contract]) == []
 
 
 def test_unions_are_exact_up_to_the_largest_threshold(shop: Shop) -> None:
-    for series in range(1, 101):
-        shop.sell(series, range(10 * series, 10 * series + 15))
-    cells = read_cells(shop.sink, shop.store.database, ORDERS, ASKED, [T0])[T0]
+    hashes = [(Row(f"{shop.event}.customer_id", n, T0), 10 * n + one) for n in range(1, 101) for one in range(15)]
+    shop.store.insert_hashes(hashes, f"{shop.event}-many")
+    cells = read_cells(shop.sink, shop.store.database, shop.contract, ASKED, [T0])[T0]
     assert [(one.series_id, one.contributors) for one in cells] == [(n, 15) for n in range(1, 101)]
     assert [one.union for one in cells] == [10 * n + 5 for n in range(1, 101)]

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import clickhouse_connect
@@ -22,7 +22,9 @@ from streamgauge.schemas.windows import tier_index
 from streamgauge.sinks.blocks import Insert
 from streamgauge.sinks.ddl import INSERT_SETTINGS, table
 from streamgauge.sinks.insertion import Outcome
-from streamgauge.sinks.releases import Release
+
+if TYPE_CHECKING:
+    from streamgauge.sinks.releases import Release
 
 MISSING = frozenset({16, 47, 60, 81, 218})
 """ClickHouse error codes for a column, a table or a database that is not there."""
