@@ -12,7 +12,9 @@ import pytest
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.small_cells import SmallCells
 from streamgauge.sinks.migrations import migrate
+from streamgauge.sinks.released import released_query
 from streamgauge.sinks.releases import Release, asking, due_windows, read_cells, release_due
+from streamgauge.sinks.view_queries import Source
 from streamgauge.sinks.views import ensure_views
 from tests.support.rolled_up import LocalStore
 from tests.support.tables import KEPT, T0, Engine, Row, Store, observed
@@ -295,6 +297,32 @@ def test_readers_need_no_right_to_what_the_view_is_made_from(shop: Shop) -> None
     ((plain,),) = shop.rows("SHOW CREATE TABLE EVENT_1d")
     assert "DEFINER" not in plain
     assert ensure_views(shop.store.engine, shop.store.database, [], [shop.contract]) == []
+
+
+def test_no_setting_of_a_reader_chooses_what_a_remainder_is_made_of(shop: Shop) -> None:
+    shop.sell(1, range(20))
+    shop.sell(2, range(100, 107))
+    shop.sell(3, [200])
+    shop.decide()
+    source = Source("released", {})
+    plain = f"CREATE VIEW released.{shop.event}_plain AS {released_query(shop.contract, ASKED, source)}"
+    shop.store.engine.command(plain)  # without a definer, as older stores treat one that has it
+    for view in ("EVENT_released", "EVENT_plain"):
+        ask = f"SELECT sum(count) FROM {view} WHERE country = '__suppressed__' SETTINGS "
+        assert shop.rows(ask + "additional_table_filters = {'released.rollups_1d': 'series_id = 3'}") == [(8,)]
+        assert shop.rows(ask + "readonly = 1") == [(8,)]
+        with pytest.raises(Exception, match="TOO_MANY_ROWS"):
+            shop.rows(ask + "max_rows_to_group_by = 1, group_by_overflow_mode = 'any'")
+
+
+def test_conditions_on_the_window_reach_the_parts(shop: Shop) -> None:
+    since = T0 + 60 * DAY
+    for window in (T0, T0 + 30 * DAY, since):
+        shop.sell(1, range(20), window)
+    shop.decide(T0 + 99 * DAY)
+    ask = f"EXPLAIN indexes = 1 SELECT sum(count) FROM EVENT_released WHERE window >= toDateTime({since}, 'UTC')"
+    plan = "\n".join(str(row[0]) for row in shop.rows(ask))
+    assert plan.count(f"toYYYYMM(window) in [{datetime.fromtimestamp(since, UTC):%Y%m}, +Inf)") == 2, plan
 
 
 def test_unions_are_exact_up_to_the_largest_threshold(shop: Shop) -> None:

@@ -54,7 +54,7 @@ class Decided:
         """As people read it."""
         held = f", {self.withheld} of them withheld" if self.withheld else ""
         return (
-            f"{self.event}: {self.windows} windows of {self.tier} decided{held}, {self.first} to {self.last};"
+            f"{self.event}: {self.windows} window{'s' * (self.windows != 1)} of {self.tier} decided{held}, {self.first} to {self.last};"
             f" {self.shown} cells shown, {self.hidden} in remainders (fewer than {self.k} contributors, or hiding such)"
         )
 
