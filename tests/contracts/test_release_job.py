@@ -12,8 +12,11 @@ from click.testing import CliRunner
 from streamgauge.console.commands_release import Decided, release, release_once
 from streamgauge.producers import Dimension, Event, Measure, SmallCells, Unique, unit
 from streamgauge.producers.testing import captured_producer
+from streamgauge.schemas.contracts import parse_contract
+from streamgauge.schemas.errors import BrokerUnavailable
 from streamgauge.schemas.events import contract_of
 from streamgauge.sinks.releases import asking
+from streamgauge.sinks.store import Store
 from tests.support.rolled_up import RolledUp
 
 pytestmark = pytest.mark.clickhouse
@@ -71,8 +74,6 @@ def test_only_the_newest_contract_of_an_event_asks() -> None:
     old = contract_of(OrderPlaced)
     new = orjson.loads(old.dump()) | {"version": 2}
     new.pop("small_cells")
-    from streamgauge.schemas.contracts import parse_contract
-
     later = parse_contract(orjson.dumps(new))
     assert asking([later, old]) == []
     assert asking([old]) == [(old, old.small_cells)]
@@ -80,13 +81,15 @@ def test_only_the_newest_contract_of_an_event_asks() -> None:
 
 def test_a_job_without_its_contracts_decides_nothing(monkeypatch: pytest.MonkeyPatch, shop: RolledUp) -> None:
     """An older contract than the newest may hide less: where Kafka does not answer, the job does not guess."""
-    from streamgauge.schemas.errors import BrokerUnavailable
 
     def silent(*_: object) -> None:
         raise BrokerUnavailable("no Kafka broker answers")
 
+    def here(_: object) -> Store:
+        return shop.store
+
     monkeypatch.setattr("streamgauge.schemas.contract_topic.published", silent)
-    monkeypatch.setattr("streamgauge.sinks.store.Store", lambda _: shop.store)
+    monkeypatch.setattr("streamgauge.sinks.store.Store", here)
     run_cli = CliRunner()
     refused = run_cli.invoke(release, ["--once"])
     assert isinstance(refused.exception, BrokerUnavailable)

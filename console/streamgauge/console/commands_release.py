@@ -52,9 +52,10 @@ class Decided:
 
     def text(self) -> str:
         """As people read it."""
+        windows = "1 window" if self.windows == 1 else f"{self.windows} windows"
         held = f", {self.withheld} of them withheld" if self.withheld else ""
         return (
-            f"{self.event}: {self.windows} window{'s' * (self.windows != 1)} of {self.tier} decided{held}, {self.first} to {self.last};"
+            f"{self.event}: {windows} of {self.tier} decided{held}, {self.first} to {self.last};"
             f" {self.shown} cells shown, {self.hidden} in remainders (fewer than {self.k} contributors, or hiding such)"
         )
 
