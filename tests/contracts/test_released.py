@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -313,6 +315,68 @@ def test_no_setting_of_a_reader_chooses_what_a_remainder_is_made_of(shop: Shop) 
         assert shop.rows(ask + "readonly = 1") == [(8,)]
         with pytest.raises(Exception, match="TOO_MANY_ROWS"):
             shop.rows(ask + "max_rows_to_group_by = 1, group_by_overflow_mode = 'any'")
+
+
+def test_views_of_random_days_are_what_brute_force_says(shop: Shop) -> None:
+    random = Random(7)
+    windows = [T0 + n * DAY for n in range(25)]
+
+    def crowds(most: int) -> dict[tuple[int, int], set[int]]:
+        found = {
+            (w, n): {random.randrange(12) for _ in range(random.randrange(most))} for w in windows for n in range(1, 7)
+        }
+        return {cell: who for cell, who in found.items() if who}
+
+    def people(crowd: dict[tuple[int, int], set[int]], w: int, cells: list[int]) -> set[int]:
+        return {one for n in cells for one in crowd.get((w, n), ())}
+
+    def come(crowd: dict[tuple[int, int], set[int]], token: str) -> None:
+        shop.store.insert(
+            [Row(shop.event, n, w, len(who), entry=3) for (w, n), who in crowd.items()], f"{shop.event}-{token}"
+        )
+        hashes = [
+            (Row(f"{shop.event}.customer_id", n, w, entry=3), one) for (w, n), who in crowd.items() for one in who
+        ]
+        shop.store.insert_hashes(hashes, f"{shop.event}-{token}-hashes")
+
+    def expected(now: dict[tuple[int, int], set[int]], orders: Counter[tuple[int, int]]) -> dict[tuple[int, str], Any]:
+        found: dict[tuple[int, str], Any] = {}
+        for w in {w for w, _ in early}:
+            cells = sorted((len(who), n) for (at, n), who in early.items() if at == w)
+            prefixes = [[n for _, n in cells[:size]] for size in range(len(cells) + 1)]
+            large = [
+                one
+                for one in prefixes
+                if {n for size, n in cells if size < ASKED.k} <= set(one)
+                and (not one or len(people(early, w, one)) >= ASKED.k)
+            ]
+            if not large:
+                continue
+            shown = [n for _, n in cells if n not in large[0]]
+            rest = [n for n in range(1, 7) if n not in shown]
+            for name, members in [*((str(n), [n]) for n in shown), ("rest", rest)]:
+                who = people(now, w, members)
+                if len(who) >= ASKED.k:
+                    found[w, name] = (sum(orders[w, n] for n in members), len(who))
+        return found
+
+    def seen() -> dict[tuple[int, str], Any]:
+        rows = shop.rows("SELECT toUnixTimestamp(window), country, count, contributors FROM EVENT_released")
+        names = {"JP": "1", "DE": "2", "IS": "3", "MT": "4", "LI": "5", "": "6", "__suppressed__": "rest"}
+        return {(w, names[country]): (count, people) for w, country, count, people in rows}
+
+    early = crowds(10)
+    come(early, "early")
+    shop.decide(T0 + 99 * DAY)
+    orders = Counter({cell: len(who) for cell, who in early.items()})
+    assert seen() == expected(early, orders)
+    late = {cell: who for cell, who in crowds(9).items() if cell[0] in {w for w, _ in early}}
+    come(late, "late")
+    assert shop.decide(T0 + 99 * DAY) == []
+    together = {cell: early.get(cell, set()) | late.get(cell, set()) for cell in {*early, *late}}
+    orders.update({cell: len(who) for cell, who in late.items()})
+    assert seen() == expected(together, orders)
+    assert {name for _, name in seen()} >= {"1", "rest"}, "the days are of every kind"
 
 
 def test_conditions_on_the_window_reach_the_parts(shop: Shop) -> None:
