@@ -9,6 +9,7 @@ import shlex
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract, Field, parse_contract
 from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
 from streamgauge.schemas.events import contract_of
+from streamgauge.schemas.small_cells import SmallCells
 from streamgauge.sinks.migrations import migrate
 from streamgauge.sinks.retention import Retention
 from streamgauge.sinks.views import ensure_views
@@ -264,7 +266,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[reference.Engin
     migrate(engine, Retention(), "streamgauge")
     business = snippets.events_of(ROOT / "docs" / "how-to" / "business-events.md")
     heads += [*own_metrics.HEADS.values(), *snippets.bridge_heads()]
-    ensure_views(engine, "streamgauge", heads, [contract, FLIGHT, *business])
+    shown = replace(contract, small_cells=SmallCells(5, "customer_id"))
+    ensure_views(engine, "streamgauge", heads, [shown, FLIGHT, *business])
     engine.command("USE streamgauge")
     yield engine
     engine.close()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from streamgauge.schemas.compatibility import EXPOSURE, compare, compatible
 from streamgauge.schemas.contracts import FIELD_KINDS, Contract, Field
+from streamgauge.schemas.small_cells import SmallCells
 from streamgauge.schemas.windows import TIER_NAMES
 
 words = st.sampled_from(["a", "b", "c", "d", "e"])
@@ -171,11 +172,13 @@ VISIT = Contract(
         "network": Field("dimension", generalise="ip_prefix"),
         "note": Field("dropped", optional=True),
         "person": Field("unique"),
+        "device": Field("unique"),
     },
     purpose="analytics",
     legal_basis="consent",
     retention="30d",
     residency=("eu",),
+    small_cells=SmallCells(5, "person"),
 )
 
 
@@ -195,6 +198,11 @@ def loosened(name: str, **changes: Any) -> Contract:
         (replace(VISIT, version=2, legal_basis="legitimate_interests"), "legal_basis"),
         (replace(VISIT, version=2, retention="400d"), "retention"),
         (replace(VISIT, version=2, residency=("eu", "us")), "residency"),
+        (replace(VISIT, version=2, small_cells=None), "small_cells"),
+        (replace(VISIT, version=2, small_cells=SmallCells(4, "person")), "small_cells"),
+        (replace(VISIT, version=2, small_cells=SmallCells(5, "device")), "small_cells"),
+        (replace(VISIT, version=2, small_cells=SmallCells(5, "person", "1h")), "small_cells"),
+        (replace(VISIT, version=2, small_cells=SmallCells(5, "person", "1d", "47h")), "small_cells"),
     ],
 )
 def test_showing_more_of_people_needs_a_statement(new: Contract, place: str) -> None:
@@ -216,6 +224,7 @@ def test_a_statement_does_not_bring_back_what_somebody_reads() -> None:
     [
         replace(VISIT, version=2, residency=("eu",), purposes=("analytics",)),
         replace(VISIT, version=2, retention="7d"),
+        replace(VISIT, version=2, small_cells=SmallCells(6, "person", "1d", "3d")),
         replace(
             VISIT, version=2, fields={**VISIT.fields, "seen": Field("dimension", optional=True, generalise="date")}
         ),
@@ -223,6 +232,11 @@ def test_a_statement_does_not_bring_back_what_somebody_reads() -> None:
 )
 def test_showing_less_or_the_same_needs_none(new: Contract) -> None:
     assert compatible(compare(VISIT, new))
+
+
+def test_hiding_small_groups_from_now_on_needs_none() -> None:
+    (change,) = compare(replace(VISIT, small_cells=None), replace(VISIT, version=2))
+    assert (change.place, change.compatible) == ("small_cells", True)
 
 
 def test_making_values_coarse_is_another_field() -> None:

@@ -26,6 +26,7 @@ from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.key_names import table
 from streamgauge.schemas.settings import FOR_EVER, Secret, duration_ms, size_bytes, variable
+from streamgauge.schemas.small_cells import SmallCells
 from streamgauge.schemas.stock_classes import by_group
 from streamgauge.schemas.topics import ROLLUPS, TOPICS, Topic
 from streamgauge.sinks.ranges import Place, Range
@@ -61,6 +62,7 @@ ORDERS = Contract(
         "amount": Field("measure", "number", unit="{USD}"),
         "customer_id": Field("unique"),
     },
+    small_cells=SmallCells(5, "customer_id"),
 )
 
 
@@ -200,6 +202,8 @@ def table_sections(engine: Engine) -> dict[str, str]:
         "tables.gauge": "queue_depth_1m",
         "tables.histogram": "checkout_latency_seconds_1m",
         "tables.event": "order_placed_1m",
+        "tables.released": "order_placed_released",
+        "tables.releases": "releases",
         "tables.points": "points_1m",
         "tables.ledger": "ledger",
         "tables.blocks": "blocks",

@@ -44,6 +44,14 @@ class LocalStore(Store):
         super().__init__(StoreAddress("http://127.0.0.1:0", "default", Secret(""), database))
         self.engine: Any = clickhouse_connect.get_client(interface="chdb", path=str(path))
 
+    @classmethod
+    def over(cls, engine: Any, database: str) -> LocalStore:
+        """The same over an engine that is open already: it has the client of production inside."""
+        made = cls.__new__(cls)
+        Store.__init__(made, StoreAddress("http://127.0.0.1:0", "default", Secret(""), database))
+        made.engine = engine
+        return made
+
     def beside(self, database: str) -> LocalStore:
         """Another database over the same engine: a process can have only one."""
         other = copy(self)

@@ -43,6 +43,11 @@ class Engine:
 
         self._client: Any = clickhouse_connect.get_client(interface="chdb", path=str(path))
 
+    @property
+    def client(self) -> Any:
+        """The client itself, for whoever takes one."""
+        return self._client
+
     def command(self, sql: str, params: Mapping[str, Any] | None = None) -> object:
         return self._client.command(sql, parameters=params)
 

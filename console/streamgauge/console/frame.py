@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "migrate": ("streamgauge.console.commands_sink:migrate", "Bring the store's tables and views up to date."),
     "process": ("streamgauge.console.commands_process:process", "Run a worker: scrub and roll up."),
     "query": ("streamgauge.console.commands_query:query", "Ask the store in SQL."),
+    "release": ("streamgauge.console.commands_release:release", "Decide which small groups are hidden."),
     "replay": (
         "streamgauge.console.commands_replay:replay_command",
         "Load a data file as events, with their own times.",

@@ -115,8 +115,41 @@ def _law(old: Contract, new: Contract) -> Iterator[Change]:
         text = f"{_or_none(old.retention)} becomes {_or_none(new.retention)}"
         longer = _kept_ms(new.retention) > _kept_ms(old.retention)
         yield _looser(new, "retention", f"{text}: it is kept longer") if longer else _yes("retention", text)
+    yield from _small_cells(old, new)
     if old.loosens != new.loosens:
         yield _yes("loosens", "says something else")
+
+
+def _small_cells(old: Contract, new: Contract) -> Iterator[Change]:
+    """Whether groups show that were hidden. What is decided stays; what another tier or field would decide, compared with
+    it, shows the difference."""
+    before, after = old.small_cells, new.small_cells
+    if before == after:
+        return
+    if before is None or after is None:
+        if after is not None:
+            yield _yes("small_cells", f"groups of fewer than {after.k} are hidden in a view of its own")
+        else:
+            yield _looser(new, "small_cells", "small groups are no longer hidden")
+        return
+    if before.k != after.k:
+        text = f"{before.k} becomes {after.k}"
+        lower = after.k < before.k
+        yield (
+            _looser(new, "small_cells", f"{text}: smaller groups show", ".k") if lower else _yes("small_cells.k", text)
+        )
+    for key in ("contributors", "tier"):
+        a, b = getattr(before, key), getattr(after, key)
+        if a != b:
+            yield _looser(
+                new, "small_cells", f"{a} becomes {b}: compared with what is out, small groups may show", f".{key}"
+            )
+    if before.after != after.after:
+        text = f"{before.after} becomes {after.after}"
+        if _kept_ms(after.after) < _kept_ms(before.after):
+            yield _looser(new, "small_cells", f"{text}: more comes late, and shows by itself", ".after")
+        else:
+            yield _yes("small_cells.after", text)
 
 
 def _looser(new: Contract, place: str, text: str, what: str = "") -> Change:

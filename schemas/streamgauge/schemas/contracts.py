@@ -18,6 +18,7 @@ from streamgauge.schemas.consent import LEGAL_BASES, is_purpose
 from streamgauge.schemas.errors import ContractError
 from streamgauge.schemas.packing import Json
 from streamgauge.schemas.settings import FOR_EVER, duration_ms
+from streamgauge.schemas.small_cells import SmallCells, read_small_cells
 from streamgauge.schemas.windows import TIER_NAMES
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Contract:
 
     `purposes` are all the purposes it serves where there are several; `purpose` is the first. `residency` names the
     regions that may process it. `loosens` says why, by place, this version shows more of people than the one before.
+    `small_cells` asks for a view in which small groups are hidden.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Contract:
     legal_basis: str = ""
     residency: tuple[str, ...] = WHERE_COLLECTED
     loosens: Mapping[str, str] = field(default_factory=dict[str, str])
+    small_cells: SmallCells | None = None
 
     def all_purposes(self) -> tuple[str, ...]:
         """Every purpose it serves, the first one first."""
@@ -101,6 +104,8 @@ class Contract:
         if self.time and self.time in self.fields:
             found.append(f"time: {self.time!r} is a field too; an event has one time")
         found += self._law()
+        if self.small_cells:
+            found += self.small_cells.problems(self.of_kind("unique"), self.granularity)
         for name, one in self.fields.items():
             if one.kind not in FIELD_KINDS:
                 found.append(f"fields.{name}.kind: {one.kind!r} is none of {', '.join(FIELD_KINDS)}")
@@ -157,6 +162,8 @@ class Contract:
             body["residency"] = list(self.residency)
         if self.loosens:
             body["loosens"] = dict(self.loosens)
+        if self.small_cells:
+            body["small_cells"] = self.small_cells.json()
         body["fields"] = {name: _field_json(one) for name, one in self.fields.items()}
         if self.examples:
             body["examples"] = dict(self.examples)
@@ -246,7 +253,7 @@ def _repeated(keys: Iterable[str]) -> list[str]:
 
 _TEXTS = ("owner", "purpose", "retention", "granularity", "time", "time_format", "description", "legal_basis")
 _LISTS = ("purposes", "residency")
-_KEYS = {"name", "version", "fields", "examples", "loosens", *_TEXTS, *_LISTS}
+_KEYS = {"name", "version", "fields", "examples", "loosens", "small_cells", *_TEXTS, *_LISTS}
 _FIELD_TEXTS = ("type", "unit", "description", "column", "generalise")
 _FIELD_KEYS = {"kind", "values", "optional", *_FIELD_TEXTS}
 _JSON_NAMES: dict[type[Any], str] = {
@@ -285,6 +292,7 @@ class _Reading:
             fields,
             examples=examples,
             loosens=loosens,
+            small_cells=read_small_cells(body["small_cells"], self.problems) if "small_cells" in body else None,
             purposes=lists.get("purposes", ()),
             residency=lists.get("residency", WHERE_COLLECTED),
             **texts,

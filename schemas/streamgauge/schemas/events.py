@@ -30,6 +30,7 @@ from typing import (
 
 from streamgauge.schemas.contracts import GENERALISE_RULES, WHERE_COLLECTED, Contract, Field
 from streamgauge.schemas.errors import ContractError, DeclarationError
+from streamgauge.schemas.small_cells import SmallCells
 
 __all__ = [
     "Coarse",
@@ -43,6 +44,7 @@ __all__ = [
     "IdempotencyKey",
     "Measure",
     "Resolver",
+    "SmallCells",
     "Unique",
     "Unit",
     "by",
@@ -141,7 +143,9 @@ class Event:
     Class arguments: `name` (snake_case of the class name unless given), `version`, `owner`, `purpose` or several
     `purposes`, `legal_basis` (GDPR's six, such as `"consent"`), `residency` (regions that may process it; unless given, the
     one where it was collected), `retention` (`"400d"`, empty: as long as the store keeps), `granularity` (finest window:
-    10s, 1m, 1h or 1d). A wrong declaration raises DeclarationError, naming everything wrong, when the class is created.
+    10s, 1m, 1h or 1d), `small_cells` (a view in which small groups are hidden).
+
+    A wrong declaration raises DeclarationError, naming everything wrong, when the class is created.
     """
 
     _contract: ClassVar[Contract]
@@ -161,6 +165,7 @@ class Event:
         purposes: tuple[str, ...] = (),
         legal_basis: str = "",
         residency: tuple[str, ...] = WHERE_COLLECTED,
+        small_cells: SmallCells | None = None,
     ) -> None:
         super().__init_subclass__()
         problems: list[str] = []
@@ -177,6 +182,7 @@ class Event:
             purposes=tuple(purposes),
             legal_basis=legal_basis,
             residency=tuple(residency),
+            small_cells=small_cells,
             description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
         )
         problems += contract.problems()
@@ -252,6 +258,7 @@ def _differences(ours: Contract, theirs: Contract) -> Iterator[str]:
         "purposes",
         "legal_basis",
         "residency",
+        "small_cells",
     ):
         left, right = getattr(ours, key), getattr(theirs, key)
         if left != right:

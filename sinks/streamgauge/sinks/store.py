@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import clickhouse_connect
@@ -22,6 +22,9 @@ from streamgauge.schemas.windows import tier_index
 from streamgauge.sinks.blocks import Insert
 from streamgauge.sinks.ddl import INSERT_SETTINGS, table
 from streamgauge.sinks.insertion import Outcome
+
+if TYPE_CHECKING:
+    from streamgauge.sinks.releases import Release
 
 MISSING = frozenset({16, 47, 60, 81, 218})
 """ClickHouse error codes for a column, a table or a database that is not there."""
@@ -170,6 +173,16 @@ class Store:
         ]  # fmt: skip
         names = "region topic incarnation partition offset reason rows event detail at contract service size hash which sample"
         self._rows("dead", rows, [*names.split(), "again"], token)
+
+    def insert_release(self, one: Release) -> None:
+        """Insert a decision; ignored when the store has one of this window."""
+        asked, verdict = one.asked, one.verdict
+        row = [
+            one.event, asked.tier, _instant(one.window), asked.k, asked.contributors, int(verdict.withheld),
+            list(verdict.shown), verdict.hidden, one.decided_at,
+        ]  # fmt: skip
+        names = "event tier window k contributors withheld shown hidden decided_at"
+        self._rows("releases", [row], names.split(), one.token)
 
     def _rows(self, name: str, rows: list[list[Any]], names: Sequence[str], token: str = "") -> None:
         if rows:

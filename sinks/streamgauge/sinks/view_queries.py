@@ -126,16 +126,17 @@ def event_query(contract: Contract, tier: str, source: Source) -> str:
     for place, measure in enumerate(contract.of_kind("measure")):
         sums += _measure_sums(f"{event}.{measure}", place)
         values += [
-            (_free(f"{measure}_{name}", taken, "_measure"), expression) for name, expression in _measure_columns(place)
+            (free_name(f"{measure}_{name}", taken, "_measure"), expression)
+            for name, expression in _measure_columns(place)
         ]
     for place, field in enumerate(contract.of_kind("unique")):
         sums.append(f"uniqCombined64MergeStateIf(u.state, u.metric = {literal(f'{event}.{field}')}) AS _state{place}")
-        name = _free(plural(field), taken, "_state")
+        name = free_name(plural(field), taken, "_state")
         values.append((name, f"p._state{place}"))
-        values.append((_free(f"distinct_{name}", taken, "_number"), f"finalizeAggregation(p._state{place})"))
+        values.append((free_name(f"distinct_{name}", taken, "_number"), f"finalizeAggregation(p._state{place})"))
     partials = (
         f"SELECT u.series_id AS _series, u.window AS _window, {', '.join(sums)}"
-        f" FROM ({_event_rows(contract, tier, source)}) AS u GROUP BY u.series_id, u.window"
+        f" FROM ({event_rows(contract, tier, source)}) AS u GROUP BY u.series_id, u.window"
     )
     return _joined(partials, source, event, contract.of_kind("dimension"), [], values)
 
@@ -212,7 +213,8 @@ def _measure_columns(place: int) -> list[Column]:
     ]
 
 
-def _event_rows(contract: Contract, tier: str, source: Source) -> str:
+def event_rows(contract: Contract, tier: str, source: Source) -> str:
+    """Rows of an event's count and measures (with `count` to `counts`), and of its distinct counts (with `state`)."""
     metrics = [contract.name, *(f"{contract.name}.{measure}" for measure in contract.of_kind("measure"))]
     sketches = [f"{contract.name}.{field}" for field in contract.of_kind("unique")]
     keys = "r.metric AS metric, r.series_id AS series_id, r.window AS window"
@@ -228,7 +230,7 @@ def _event_rows(contract: Contract, tier: str, source: Source) -> str:
     )
 
 
-def _free(name: str, taken: set[str], suffix: str) -> str:
+def free_name(name: str, taken: set[str], suffix: str) -> str:
     """`name`, with as many suffixes as it takes to be the only one, added to `taken`."""
     while name in taken:
         name += suffix
@@ -257,7 +259,7 @@ def _joined(
     end: list[Column] = [("labels", "s.labels"), ("series_id", "p._series")]
     taken = {name for name, _ in (*fixed, *values, *end)}
     own = [label for label in dict.fromkeys(labels) if label not in CONTEXT]
-    named = [(_free(label, taken, "_label"), f"s._label{n}") for n, label in enumerate(own)]
+    named = [(free_name(label, taken, "_label"), f"s._label{n}") for n, label in enumerate(own)]
     columns = ",\n".join(f"    {expression} AS {quoted(name)}" for name, expression in (*fixed, *named, *values, *end))
     return (
         f"SELECT\n{columns}\nFROM ({partials}) AS p\n"

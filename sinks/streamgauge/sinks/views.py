@@ -15,6 +15,7 @@ from streamgauge.schemas.windows import TIER_NAMES, tier_index
 from streamgauge.sinks.ddl import Client, StoreSchemaError, literal, table
 from streamgauge.sinks.functions import FUNCTIONS
 from streamgauge.sinks.regions import REGION_GROUPS
+from streamgauge.sinks.released import released_query
 from streamgauge.sinks.view_queries import Source, VersionRange, event_query, metric_query, points_query
 
 OWN_NAMES: Final = frozenset({"rollups", "distinct", "points"})
@@ -23,11 +24,12 @@ OWN_NAMES: Final = frozenset({"rollups", "distinct", "points"})
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view's name, what is said about it, and its query."""
+    """A view's name, what is said about it, and its query. Whoever may read one `as_maker` needs no right to its tables."""
 
     name: str
     comment: str
     query: str
+    as_maker: bool = False
 
     @property
     def full_comment(self) -> str:
@@ -37,7 +39,9 @@ class View:
 
     def statement(self, database: str) -> str:
         """The statement that creates the view, or replaces the view that bears its name."""
-        return f"CREATE OR REPLACE VIEW {table(database, self.name)} AS\n{self.query}\nCOMMENT {literal(self.full_comment)}"
+        rights = " DEFINER = CURRENT_USER SQL SECURITY DEFINER" if self.as_maker else ""
+        says = literal(self.full_comment)
+        return f"CREATE OR REPLACE VIEW {table(database, self.name)}{rights} AS\n{self.query}\nCOMMENT {says}"
 
 
 def view_bases(names: Iterable[str]) -> dict[str, str]:
@@ -67,15 +71,19 @@ def metric_views(head: MetricHead, base: str, source: Source) -> list[View]:
 
 
 def event_views(contract: Contract, base: str, source: Source) -> list[View]:
-    """One view per tier that the event is kept in."""
+    """One view per tier that the event is kept in, and one without small groups where the contract asks for it."""
     units = "; ".join(f"{m} in {u}" for m in contract.of_kind("measure") if (u := contract.fields[m].unit))
     words = f"{_EVENT_WORDS}{f' Units: {units}.' if units else ''}"
-    return [
+    views = [
         View(
             f"{base}_{tier}", f"Event {contract.name} {_in_windows(tier)} {words}", event_query(contract, tier, source)
         )
         for tier in _tiers(contract.granularity)
     ]
+    if asked := contract.small_cells:
+        says = f"Event {contract.name} {_in_windows(asked.tier)} {_RELEASED_WORDS.format(asked.k)}"
+        views.append(View(f"{base}_released", says, released_query(contract, asked, source), as_maker=True))
+    return views
 
 
 def point_views(source: Source) -> list[View]:
@@ -182,6 +190,10 @@ _METRIC_WORDS = {
 _EVENT_WORDS = (
     "Over groups: sum(count), sum(<measure>_sum), sg_quantile(0.5, sumMap(<measure>_hist)), uniqCombined64Merge(<sketch>);"
     " never the sum of a distinct_ column nor an average of a p column."
+)
+_RELEASED_WORDS = (
+    "Groups of fewer than {} contributors are in rows whose dimensions are __suppressed__, so that sum(count) is the total."
+    " Windows that are withheld or not decided yet do not appear."
 )
 _POINT_WORDS = "Over groups: sum(count), sum(sum), min(min), max(max), sg_quantile(0.99, sumMap(hist))."
 

@@ -23,6 +23,7 @@ from streamgauge.schemas.contracts import (
     parse_contract,
 )
 from streamgauge.schemas.errors import ContractError
+from streamgauge.schemas.small_cells import SmallCells
 from streamgauge.schemas.windows import TIER_NAMES
 from tests.properties.messages import MODERATE, names, texts
 
@@ -274,6 +275,30 @@ def test_what_the_law_asks_for_is_read_and_checked_for_known_shapes() -> None:
     assert [line.partition(":")[0] for line in problems(body(purposes=[], residency=["eu", "eu"], loosens={"a": 1}))] == [
         "loosens", "purposes", "residency",
     ]  # fmt: skip
+
+
+def test_small_cells_are_read_and_checked() -> None:
+    fields = {"place": {"kind": "dimension"}, "person": {"kind": "unique"}}
+    good = parse_contract(orjson.dumps(body(fields=fields, small_cells={"k": 5, "contributors": "person"})))
+    assert good.small_cells == SmallCells(5, "person", "1d", "2d")
+    assert parse_contract(good.dump()) == good
+    nobody = problems(body(small_cells={"k": 5, "contributors": "person"}))
+    assert nobody == ["small_cells.contributors: 'person' is no unique field; declare one that tells people apart"]
+    wrong = {"k": 1, "contributors": "place", "tier": "10s", "after": "forever"}
+    assert [line.partition(":")[0] for line in problems(body(fields=fields, small_cells=wrong, granularity="1m"))] == [
+        "small_cells.k", "small_cells.contributors", "small_cells.tier", "small_cells.after",
+    ]  # fmt: skip
+    odd = {"k": True, "tier": "2w", "after": "soon", "colour": "red"}
+    assert [line.partition(":")[0] for line in problems(body(fields=fields, small_cells=odd))] == [
+        "small_cells.colour", "small_cells.k", "small_cells.contributors",
+    ]  # fmt: skip
+    last = {"k": 1001, "contributors": "person", "tier": "2w", "after": "soon"}
+    assert [line.partition(":")[0] for line in problems(body(fields=fields, small_cells=last))] == [
+        "small_cells.k", "small_cells.tier", "small_cells.after",
+    ]  # fmt: skip
+    shapes: list[Any] = [None, [], 5, {}, {"": None}]
+    for shape in shapes:
+        assert problems(body(fields=fields, small_cells=shape))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from streamgauge.schemas.events import (
     snake_case,
     unit,
 )
+from streamgauge.schemas.small_cells import SmallCells
 
 
 class OrderPlaced(Event, version=3, owner="checkout", retention="400d", purpose="analytics", granularity="1m"):
@@ -171,6 +172,20 @@ def test_a_class_equals_its_own_contract_whatever_the_file_adds() -> None:
     contract = contract_of(OrderPlaced)
     described = {**contract.fields, "country": replace(contract.fields["country"], description="ISO 3166")}
     check_equal(OrderPlaced, replace(contract, fields=described, examples={"valid": []}, time="at"))
+
+
+def test_a_class_asks_for_small_cells_as_a_contract_does() -> None:
+    class Seen(Event, small_cells=SmallCells(5, "person")):
+        """Somebody came."""
+
+        person: Unique[str]
+
+    contract = contract_of(Seen)
+    assert contract.small_cells == SmallCells(5, "person", "1d", "2d")
+    with pytest.raises(ContractError, match="small_cells: SmallCells"):
+        check_equal(Seen, replace(contract, small_cells=SmallCells(4, "person")))
+    with pytest.raises(DeclarationError, match="'person' is no unique field"):
+        type("Told", (Event,), {"__annotations__": {}}, small_cells=SmallCells(5, "person"))
 
 
 def test_every_difference_between_class_and_contract_is_named() -> None:
