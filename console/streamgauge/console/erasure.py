@@ -21,8 +21,10 @@ ROUNDS: Final = 3
 """So often rows are deleted that came in while others were."""
 COMES_LATE_MS: Final = max(topic.retention_ms for topic in (*RAW_TOPICS, SCRUBBED))
 """So long rows of what was sent before may still come, where topics have the retention they are made with."""
-REPLACED = "["
+REPLACED: Final = "["
 """How a tenant's name begins that was replaced, because it looked like personal data."""
+
+NOT_SHOWN: Final = "[not shown]"
 
 Tell = Callable[[float, str], None]
 
@@ -185,6 +187,11 @@ def choose_tenants(wanted: Sequence[str], there: Sequence[str]) -> tuple[str, ..
         named = ", ".join(name for name in sorted(there) if name) or "none: leave --tenant out"
         raise InputError(f"no row is of the tenant {unknown[0]}; tenants are: {named}")
     return tuple(sorted(set(wanted)))
+
+
+def shown(tenants: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
+    """Tenants as a receipt names them: what no row names may be a name that was replaced, and stays out of it."""
+    return tuple(sorted({one if one in ("", *there) else NOT_SHOWN for one in tenants}))
 
 
 def resumed(before: Receipt | None, receipt: Receipt) -> Receipt:

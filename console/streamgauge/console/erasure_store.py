@@ -13,8 +13,8 @@ import orjson
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from streamgauge.console.asking import StoreReader, store_error
-from streamgauge.console.erasure import DONE, Deletion, Holding, Receipt
+from streamgauge.console.asking import StoreReader, own_error
+from streamgauge.console.erasure import DONE, NOT_SHOWN, Deletion, Holding, Receipt
 from streamgauge.sinks.ddl import table
 
 TOKENS_AT_ONCE: Final = 100_000
@@ -41,7 +41,7 @@ class EventStore:
         self._ours = OURS.replace("{tokens}", self._tokens)
 
     def fields(self) -> dict[str, frozenset[str]]:
-        """The unique fields of every event of which there are rows, or distinct counts."""
+        """The unique fields of every event of which there are, or were, rows or distinct counts."""
         stored = self._reader.query_rows(
             f"SELECT event, groupUniqArrayArray(mapKeys(pseudonyms)) FROM {self._events} GROUP BY event"
         )
@@ -49,8 +49,11 @@ class EventStore:
             "SELECT family, groupUniqArray(substring(metric, length(family) + 2)) "
             f"FROM {table(self._database, 'metrics')} FINAL WHERE kind = 'distinct' GROUP BY family"
         )
+        asked = self._reader.query_rows(
+            f"SELECT arrayJoin(events) AS event, groupUniqArray(field) FROM {self._receipts} GROUP BY event"
+        )
         found: dict[str, frozenset[str]] = {}
-        for event, names in (*stored, *counted):
+        for event, names in (*stored, *counted, *asked):
             if names:
                 found[event] = found.get(event, frozenset()) | frozenset(names)
         return found
@@ -66,8 +69,12 @@ class EventStore:
         return [Holding(str(event), str(key), int(count)) for event, key, count in rows]
 
     def tenants(self) -> list[str]:
-        """Tenants that rows name; "" where a row names none."""
-        rows = self._reader.query_rows(f"SELECT DISTINCT labels['tenant'] FROM {self._events}")
+        """Tenants that rows name, or named when somebody was searched; "" where a row names none."""
+        rows = self._reader.query_rows(
+            f"SELECT DISTINCT labels['tenant'] FROM {self._events} UNION DISTINCT "
+            f"SELECT arrayJoin(arrayFilter(tenant -> tenant != {{not_shown:String}}, tenants)) FROM {self._receipts}",
+            {"not_shown": NOT_SHOWN},
+        )
         return sorted(str(tenant) for (tenant,) in rows)
 
     def regions(self) -> list[str]:
@@ -178,7 +185,7 @@ class EventStore:
         try:
             yield
         except ClickHouseError as error:
-            raise store_error(error, self._address) from error
+            raise own_error(error, self._address) from error
 
 
 def _line(name: str, row: Sequence[Any]) -> bytes:

@@ -21,6 +21,7 @@ from streamgauge.console.erasure import (
     choose_tenants,
     lost,
     resumed,
+    shown,
     tokens_of,
 )
 from streamgauge.console.erasure_store import EventStore
@@ -81,7 +82,7 @@ def search(
         at = now_ms()
         receipt = Receipt(
             again or _receipt_id(at),
-            kind, settings.region, field, request.events, request.tenants, len(values),
+            kind, settings.region, field, request.events, shown(request.tenants, there), len(values),
             tuple(key.id for key in ring.live), tuple(key.id for key in ring.keys if not key.live), at, at,
         )  # fmt: skip
         if not again:
@@ -105,7 +106,10 @@ def receipt_lines(receipt: Receipt) -> list[tuple[str, str]]:
     named = [tenant for tenant in receipt.tenants if tenant]
     lines = [
         ("receipt", f"{receipt.id} ({receipt.kind}, {receipt.state})"),
-        ("searched", f"{receipt.field} of {', '.join(receipt.events)}; {receipt.subjects:,} values"),
+        (
+            "searched",
+            f"{receipt.field} of {', '.join(receipt.events)}; {receipt.subjects:,} value{'s' * (receipt.subjects > 1)}",
+        ),
         ("tenants", f"{', '.join(named[:12])}{' …' if len(named) > 12 else ''} ({len(named):,})" if named else ""),
         (
             "keys",
