@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import orjson
 import pytest
 
-from streamgauge.console import commands_forget, erasure_input
 from streamgauge.console.erasure_store import EventStore
 from streamgauge.processors.keyring import DAY_MS, day_of
 from streamgauge.processors.keyring_file import create_ring
+from streamgauge.processors.policy import TimePolicy
+from streamgauge.processors.pseudonyms import DistinctHasher
+from streamgauge.processors.scrub import Scrubber
+from streamgauge.processors.tools import Tools
+from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.errors import StoreUnavailable
+from streamgauge.schemas.scrubbed_events import decode_scrubbed
+from streamgauge.schemas.topics import SCRUBBED
+from streamgauge.sinks.event_blocks import event_insert
+from streamgauge.sinks.ranges import Place, Range
 from tests.support.door import DoorProcess
-from tests.support.people import ANY, People
+from tests.support.people import ANY, REGION, People
+from tests.unit.processors.raw import committed, events
 from tests.unit.processors.rings import TODAY, YESTERDAY, ring_with
 
 pytestmark = pytest.mark.clickhouse
@@ -123,6 +134,38 @@ def test_one_person_is_forgotten_in_all_events_keys_and_tenants_and_nobody_else(
     assert people.rows(everything) == wanted
     people.client.command("TRUNCATE TABLE events")
     people("forget", "email", "--values", alice, "--yes", "--tenant", "acme")
+
+
+def test_what_a_worker_sends_and_a_sink_stores_is_found(people: People, tmp_path: Path) -> None:
+    contract = Contract(
+        "order_placed",
+        1,
+        {"phone": Field("unique"), "email": Field("unique"), "client.ip": Field("unique"), "note": Field("free_text")},
+        store_events=True,
+    )
+    given = {"phone": "+49 30 1234567", "email": "Alice@Example.com", "client.ip": "::ffff:10.1.2.3"}
+    typed = {"phone": "030 1234567", "email": ALICE, "client.ip": "10.1.2.3"}
+    messages = [
+        events([{"time": at, "note": "ok", **(given if n % 3 else {"phone": f"+4930{n:07}"})} for n in range(9)], contract,
+               {"service": "shop", **({"tenant_id": tenant} if tenant else {})})
+        for at in (YESTERDAY, TODAY) for tenant in ("", "acme")
+    ]  # fmt: skip
+    hasher = DistinctHasher(people.ring, REGION, phone_region="DE", now_ms=TODAY)
+    contract = replace(contract, fields={name: replace(one, optional=True) for name, one in contract.fields.items()})
+    found, entry = committed(
+        messages, TODAY + 1, Tools(Scrubber(), hasher, TimePolicy()), contracts={("order_placed", 1): contract}
+    )
+    assert entry.events == 36
+    sent = [decode_scrubbed(one.value) for one in found if one.topic.split(".")[-2] == SCRUBBED.kind]
+    block = Range(Place(REGION, SCRUBBED.name(REGION), "life", 0), 0, 9)
+    people.store.insert_block(event_insert(sent, block), block.token)
+    assert people.value("SELECT count() FROM events") == 36
+    words = ("--values", str(tmp_path / "value"), "--phone-region", "DE", "--json")
+    for name, value in typed.items():
+        (tmp_path / "value").write_text(value)
+        assert orjson.loads(people("forget", name, *words, "--dry-run"))["found"] == {"order_placed": 24}, name
+    assert orjson.loads(people("forget", "client.ip", *words, "--yes"))["left"] == 0
+    assert people.value("SELECT count() FROM events") == 12
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -342,8 +385,8 @@ def test_a_value_is_typed_unseen_and_the_person_is_asked(people: People, monkeyp
         asked.append(text)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(erasure_input.click, "prompt", prompt)
-    monkeypatch.setattr(commands_forget.click, "confirm", refuse)
+    monkeypatch.setattr(click, "prompt", prompt)
+    monkeypatch.setattr(click, "confirm", refuse)
     people("forget", "email", code=130)
     assert asked == [("email of whom", True, True), "54 rows: delete them for ever?"]
     assert people.value("SELECT count() FROM events") == 54

@@ -5,6 +5,7 @@ Values stay in this process. The store is given pseudonyms, in a table in memory
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as made
@@ -21,8 +22,8 @@ ROUNDS: Final = 3
 """So often rows are deleted that came in while others were."""
 COMES_LATE_MS: Final = max(topic.retention_ms for topic in (*RAW_TOPICS, SCRUBBED))
 """So long rows of what was sent before may still come, where topics have the retention they are made with."""
-REPLACED: Final = "["
-"""How a tenant's name begins that was replaced, because it looked like personal data."""
+REPLACED: Final = re.compile(r"\[[a-z_0-9]+\]")
+"""What stands in a tenant's name for a part that was replaced, because it looked like personal data."""
 
 NOT_SHOWN: Final = "[not shown]"
 
@@ -183,7 +184,7 @@ def choose_tenants(wanted: Sequence[str], there: Sequence[str]) -> tuple[str, ..
     if not wanted:
         return tuple(sorted({"", *there}))
     unknown = sorted(set(wanted) - {"", *there})
-    if unknown and not any(name.startswith(REPLACED) for name in there):
+    if unknown and not any(map(REPLACED.search, there)):
         named = ", ".join(name for name in sorted(there) if name) or "none: leave --tenant out"
         raise InputError(f"no row is of the tenant {unknown[0]}; tenants are: {named}")
     return tuple(sorted(set(wanted)))

@@ -150,7 +150,7 @@ def _note_limits(lost_rows: Mapping[str, int], tenants: Sequence[str], wanted: N
         note(
             f"{key} was destroyed: whom its {rows:,} rows are about can never be told again, and none of them is found"
         )
-    if not wanted and (replaced := [name for name in tenants if name.startswith(REPLACED)]):
+    if not wanted and (replaced := [name for name in tenants if REPLACED.search(name)]):
         note(
             f"rows of the tenant {replaced[0]}: its name was replaced, for it looks like personal data, and is needed to find "
             "anybody there: say it with --tenant"
