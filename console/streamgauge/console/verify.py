@@ -223,9 +223,7 @@ def certain_of(
     return found
 
 
-def certain_events(
-    then: EventRows | None, now: EventRows, known: tuple[int, int], settled: bool
-) -> tuple[int, int]:
+def certain_events(then: EventRows | None, now: EventRows, known: tuple[int, int], settled: bool) -> tuple[int, int]:
     """Rows of single events that are surely lost and doubled; `then`, `known` and `settled` as for `certain_of`."""
     lost, doubled = known
     before = now if then is None else then

@@ -39,7 +39,8 @@ class Look:
 def judge(
     then: Look, now: Look, quiet: bool, region: str, known: Certain = NOTHING, events: tuple[int, int] = (0, 0)
 ) -> Verification:
-    """What two looks say, and what was `known` before, of single `events` too. `quiet`: nothing has changed for as long as one would wait.
+    """What two looks say, and what was `known` before, of single `events` too. `quiet`: nothing has changed for as long as
+    one would wait.
 
     Where Kafka answers it says whether what was there `then` has arrived; else only quiet does.
     """
@@ -118,7 +119,9 @@ class Checks:
         begun = changed = clock()
         then = self.look()
         took = clock() - begun
-        verdict = replace(then.found, certain=NOTHING, certain_events=certain_events(None, then.found.events, (0, 0), False))
+        verdict = replace(
+            then.found, certain=NOTHING, certain_events=certain_events(None, then.found.events, (0, 0), False)
+        )
         if then.before is None and verdict.whole:
             self._known, self._known_events = NOTHING, (0, 0)
             return verdict
