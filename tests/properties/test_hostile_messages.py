@@ -278,9 +278,10 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 HARD = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 Path = tuple[str | int, ...]
-PACKED = frozenset(
-    "t s count sum min max last last_t n b c i null m series entry w id low high at hash bits u1 u2 u4 u8 i8 f8".split()
-)
+PACKED = frozenset({
+    "t", "s", "count", "sum", "min", "max", "last", "last_t", "n", "b", "c", "i", "null", "m", "series", "entry", "w", "id",
+    "low", "high", "at", "hash", "bits", "u1", "u2", "u4", "u8", "i8", "f8",
+})  # fmt: skip
 
 
 def answer(read: Callable[[bytes], None], value: bytes) -> str:

@@ -218,41 +218,45 @@ class Tokens:
         self._region = region
         self._phone_region = phone_region
         self._capacity = capacity
-        self._seen: dict[tuple[str, str, str], tuple[bytes, dict[str, str]]] = {}
+        self._seen: dict[tuple[str, str, str], dict[str | None, str | None]] = {}
         self._size = 0
 
     def column(self, name: str, tenant: str, column: Strings, times: Array) -> Strings:
         """A field's tokens; None where a row has no value, or where the key of its time was destroyed or not in force."""
         width = len(column.dictionary)
         pairs, index = np.unique((self._ring.codes(times) + 1) * width + column.index, return_inverse=True)
+        codes, entries = np.divmod(pairs, width)
         keys = (None, *self._ring.epochs)
         tokens: list[str | None] = []
-        for pair in map(int, pairs):
-            code, entry = divmod(pair, width)
-            tokens.append(self._token(keys[code], name, tenant, column.dictionary[entry]))
+        for code in map(int, np.unique(codes)):
+            values = [column.dictionary[entry] for entry in map(int, entries[codes == code])]
+            tokens += self._tokens(keys[code], name, tenant, values)
         return Strings(tokens, index)
 
-    def _token(self, key: Key | None, name: str, tenant: str, value: str | None) -> str | None:
-        if not value or key is None or not key.live:
-            return None
-        kind = kind_of(name)
-        own, known = self._known(key, kind, name, tenant)
-        token = known.get(value)
-        if token is None:
-            if self._size >= self._capacity:
-                self._seen.clear()
-                self._size = 0
-                own, known = self._known(key, kind, name, tenant)
-            token = known[value] = _token(own, kind, key.id, value, self._phone_region)
-            self._size += 1
-        return token or None
+    def _tokens(self, key: Key | None, name: str, tenant: str, values: Sequence[str | None]) -> list[str | None]:
+        if key is None or not key.live:
+            return [None] * len(values)
+        known = self._seen.get((key.id, name, tenant), {})
+        try:
+            return list(map(known.__getitem__, values))
+        except KeyError:
+            known = self._learn(key, name, tenant, values)
+            return list(map(known.__getitem__, values))
 
-    def _known(self, key: Key, kind: str, name: str, tenant: str) -> tuple[bytes, dict[str, str]]:
-        found = self._seen.get((key.id, name, tenant))
-        if found is None:
-            self._size += 1  # so that tenants are bounded too
-            found = self._seen[key.id, name, tenant] = (_token_key(key, kind, self._region, tenant, name), {})
-        return found
+    def _learn(self, key: Key, name: str, tenant: str, values: Sequence[str | None]) -> dict[str | None, str | None]:
+        if self._size >= self._capacity:
+            self._seen.clear()
+            self._size = 0
+        known = self._seen.setdefault((key.id, name, tenant), {None: None})
+        before = len(known)
+        kind = kind_of(name)
+        own = _token_key(key, kind, self._region, tenant, name)
+        for value in values:
+            if value not in known:
+                known[value] = _token(own, kind, key.id, value or "", self._phone_region) or None
+        # one more, so that tenants without values are bounded too
+        self._size += len(known) - before + 1
+        return known
 
 
 @dataclass(frozen=True, slots=True)

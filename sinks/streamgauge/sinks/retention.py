@@ -15,7 +15,8 @@ MAX_YEARS = 40
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Milliseconds that a row is kept after its window (an event: after it happened; in the accounts: after it was written); FOR_EVER keeps all.
+    """Milliseconds that a row is kept after its window, a single event after it happened, a row of the accounts after it was
+    written; FOR_EVER keeps all.
 
     Rows go in whole parts, so they may stay for up to a day longer in the fine tiers and a month in the others.
     """

@@ -97,7 +97,9 @@ class Source:
         ranges = [one for one in self.ranges if not metrics or not one.metric or one.metric in metrics]
         if not ranges:
             return "materialization_version = 1"
-        cases = ", ".join(f"{_within(one, name, time)}, {one.version}" for one in sorted(ranges, key=lambda one: -one.version))
+        cases = ", ".join(
+            f"{_within(one, name, time)}, {one.version}" for one in sorted(ranges, key=lambda one: -one.version)
+        )
         # the first condition is what the store can prune parts by
         known = ", ".join(str(version) for version in sorted({1, *(one.version for one in ranges)}))
         return f"materialization_version IN ({known}) AND materialization_version = multiIf({cases}, 1)"
@@ -162,8 +164,7 @@ def single_events_query(contract: Contract, source: Source) -> str:
         value = f"if(mapContains(r.measures, {literal(name)}), r.measures[{literal(name)}], NULL)"
         fields.append((_free(name, taken, "_measure"), value))
     for kind, column in (("unique", "pseudonyms"), ("free_text", "texts")):
-        for name in contract.of_kind(kind):
-            fields.append((_free(name, taken, f"_{kind}"), f"r.{column}[{literal(name)}]"))
+        fields += [(_free(name, taken, f"_{kind}"), f"r.{column}[{literal(name)}]") for name in contract.of_kind(kind)]
     columns = ",\n".join(f"    {expression} AS {quoted(name)}" for name, expression in (*fixed, *fields, *end))
     return f"SELECT\n{columns}\n{source.events(contract.name)}"
 

@@ -126,7 +126,7 @@ def planned_views(
     views = point_views(source)
     for name in sorted(events):
         views += event_views(events[name], bases[name], source)
-        if getattr(events[name], "store_events", False):
+        if events[name].store_events:
             views.append(single_events_view(events[name], bases[name], source))
     for name in sorted(metrics):
         views += metric_views(metrics[name], bases[name], source)

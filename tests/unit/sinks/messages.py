@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from streamgauge.schemas.columns import Numbers, Strings
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry
 from streamgauge.schemas.rollups import (
     DistinctRows,
@@ -17,7 +18,6 @@ from streamgauge.schemas.rollups import (
     RollupRows,
     SeriesLabels,
 )
-from streamgauge.schemas.columns import Numbers, Strings
 from streamgauge.schemas.scrubbed_events import ScrubbedEvents
 from streamgauge.sinks.ranges import Place, Range
 
