@@ -11,6 +11,7 @@ import click
 import orjson
 import pytest
 
+from streamgauge.console.erasure import Deletion
 from streamgauge.console.erasure_store import EventStore
 from streamgauge.processors.keyring import DAY_MS, day_of
 from streamgauge.processors.keyring_file import create_ring
@@ -24,7 +25,7 @@ from streamgauge.schemas.scrubbed_events import decode_scrubbed
 from streamgauge.schemas.topics import SCRUBBED
 from streamgauge.sinks.event_blocks import event_insert
 from streamgauge.sinks.ranges import Place, Range
-from tests.support.door import DoorProcess
+from tests.support.door import DoorProcess, until
 from tests.support.people import ANY, REGION, People
 from tests.unit.processors.raw import committed, events
 from tests.unit.processors.rings import TODAY, YESTERDAY, ring_with
@@ -234,6 +235,44 @@ def test_a_crash_after_the_deletion_leaves_a_begun_receipt_that_the_next_run_fin
     assert people.rows("SELECT id, state FROM erasures FINAL") == [(begun, "done")]
     people("forget", "email", "--values", alice, "--yes", "--receipt", begun, code=2)
     assert "is done" in people.said
+
+
+def test_an_interrupt_leaves_a_begun_receipt_and_says_how_to_go_on(
+    people: People, alice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people.insert(hers(people))
+
+    def interrupted(self: EventStore, receipt: str) -> Deletion:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EventStore, "deletion", interrupted)
+    people("forget", "email", "--values", alice, "--yes", code=130)
+    ((begun, state),) = people.rows("SELECT id, state FROM erasures FINAL")
+    assert state == "begun"
+    assert f"--receipt {begun}" in people.said
+
+
+def test_a_store_that_restarts_meanwhile_waits_for_nothing_and_the_same_request_finishes(
+    alice: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with DoorProcess(tmp_path / "door") as door:
+        people = People(door, "restarted", ring_with(TODAY), tmp_path / "keys.json")
+        people.insert(hers(people)[:3])
+        people.client.command("SYSTEM STOP MERGES events")
+        (wanted,) = {row[7]["email"] for row in hers(people)[:1]}
+        store = EventStore(people.client, door.address, "restarted")
+        store.put("r1", [wanted], TODAY)
+        store.delete("r1", "email")
+        assert not store.deletion("r1").done
+    with DoorProcess(tmp_path / "door") as door:
+        people.client = door.client(database="restarted")
+        people.door, people.address, people.capsys = door, door.address, capsys
+        store = EventStore(people.client, door.address, "restarted")
+        assert until(lambda: store.deletion("r1").done)
+        assert people.value("SELECT count() FROM events") == 3
+        assert orjson.loads(people("forget", "email", "--values", alice, "--yes", "--json"))["deleted"] == {
+            "order_placed": 3
+        }
 
 
 def test_rows_that_come_in_while_others_are_deleted_are_deleted_too(

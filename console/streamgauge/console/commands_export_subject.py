@@ -11,7 +11,7 @@ from typing import IO
 
 import click
 
-from streamgauge.console.commands_forget import field_name
+from streamgauge.console.commands_forget import field_name, print_receipt
 from streamgauge.console.erasure import EXPORT, finish
 from streamgauge.console.erasure_input import read_values
 from streamgauge.console.options import with_settings
@@ -37,6 +37,7 @@ Example: streamgauge export-subject customer_id --values request.txt --output an
 @click.option("--output", metavar="FILE", required=True, help="File to write; - is stdout.")
 @click.option("--event", "events", multiple=True, help="Only in this event; repeatable.")
 @click.option("--tenant", "tenants", multiple=True, help="Only of this tenant; repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
 @with_settings(ConsoleSettings, "region", "contracts", "store", "store_user", "database", "keys", "phone_region")
 def export_subject(
     settings: ConsoleSettings,
@@ -47,8 +48,9 @@ def export_subject(
     output: str,
     events: tuple[str, ...],
     tenants: tuple[str, ...],
+    as_json: bool,
 ) -> None:
-    """Search, write, print the receipt on stderr."""
+    """Search, write, print the receipt."""
     name = field_name(field, rest, subject)
     values = read_values(source, f"{name} of whom")
     with search(settings, EXPORT, name, values, events, tenants) as found:
@@ -59,9 +61,12 @@ def export_subject(
                 target.write(line)
                 if not count % 1_000:
                     tell(min(1.0, count / max(1, total)), f"{count:,} rows")
-        receipt = finish(found.store, receipt, now_ms())
-    for label, value in receipt_lines(receipt):
-        note(f"{label:<11} {printable(value)}")
+            receipt = finish(found.store, receipt, now_ms())
+    if output == "-":  # there is the answer
+        for label, value in receipt_lines(receipt):
+            note(f"{label:<11} {printable(value)}")
+    else:
+        print_receipt(receipt, as_json)
 
 
 @contextmanager
