@@ -1,5 +1,6 @@
 """A sink like any other, which kills itself where `KILL_AT` says: `insert` (the intent is written, the insert is not begun) or
-`commit` (the insert is in, its end is not committed). Refusals are tried again soon.
+`commit` (the insert is in, its end is not committed). It is the second block of a topic, that of rollups, or the first of
+`KILL_OF`. Refusals are tried again soon.
 
 Run as `python -m tests.support.killed_sink`; settings from the environment.
 """
@@ -13,8 +14,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from streamgauge.schemas.settings import load
+from streamgauge.schemas.topics import ROLLUPS, SCRUBBED
 from streamgauge.sinks.app import Sink
-from streamgauge.sinks.ddl import ROLLUPS_LANDING
+from streamgauge.sinks.ddl import EVENTS_LANDING, ROLLUPS_LANDING
 from streamgauge.sinks.driver import Commit
 from streamgauge.sinks.insertion import CommitDone, Outcome, RetryPolicy
 from streamgauge.sinks.settings import SinkSettings
@@ -26,16 +28,23 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def victim() -> tuple[str, str, int]:
+    """The kind of topic, its landing table, and which of its blocks it is."""
+    of = os.environ.get("KILL_OF", "")
+    return (of, EVENTS_LANDING, 1) if of == SCRUBBED.kind else (ROLLUPS.kind, ROLLUPS_LANDING, 2)
+
+
 class KilledWriter(Writer):
-    """Dies instead of the second insert of points."""
+    """Dies instead of the insert."""
 
     inserts = 0
 
     def insert(self, table: str, insert: Callable[[str], None], token: str) -> Outcome:
         """See Writer."""
-        if table == ROLLUPS_LANDING and os.environ.get("KILL_AT") == "insert":
+        _, landing, which = victim()
+        if table == landing and os.environ.get("KILL_AT") == "insert":
             self.inserts += 1
-            if self.inserts == 2:
+            if self.inserts == which:
                 die()
         return super().insert(table, insert, token)
 
@@ -50,9 +59,11 @@ class KilledSink(Sink):
         return KilledWriter(self.store, self._catalog)
 
     def _commit(self, steps: Sequence[Commit]) -> list[Outcome]:
-        if os.environ.get("KILL_AT") == "commit" and any(isinstance(step, CommitDone) for step in steps):
+        kind, _, which = victim()
+        done = [step.done.place.topic for step in steps if isinstance(step, CommitDone)]
+        if os.environ.get("KILL_AT") == "commit" and any(f".{kind}." in topic for topic in done):
             self.ends += 1
-            if self.ends == 2:
+            if self.ends == which:
                 die()
         return super()._commit(steps)
 
