@@ -21,6 +21,8 @@ from streamgauge.schemas.windows import DAY_MS
 
 ENTRY_BYTES = 150
 """Memory of a string that a column has not held before, beside its characters."""
+EXPANSION = 32
+"""At most so many times larger than a message are its rows when all their strings are written out, as a reader holds them."""
 OVERSHOOT = 5 / 4
 """So much larger than asked for may a message be before it is cut in two: what its parts have in common is not foreseen."""
 NOTHING = np.zeros(0, np.int64)
@@ -137,15 +139,18 @@ def _some(column: Numbers, rows: Array | slice) -> Numbers:
 
 
 def _weights(events: ScrubbedEvents) -> Array:
-    """About the bytes of each row in a message; a string counts where it occurs first."""
+    """About the bytes of each row in a message, where a string counts when it occurs first; or a fraction of what the row has
+    when its strings are written out, if that is more."""
     columns = [*events.labels.values(), *events.pseudonyms.values(), *events.texts.values()]
     weights = np.full(len(events), 6 + 11 * len(events.measures), np.int64)
+    expanded = np.full(len(events), 8 + 8 * len(events.measures), np.int64)
     for column in columns:
         sizes = np.array([len(orjson.dumps(value)) + 1 for value in column.dictionary], np.int64)
         used, first = np.unique(column.index, return_index=True)
         weights[first] += sizes[used]
+        expanded += sizes[column.index]
         weights += 2 if len(column.dictionary) <= 1 << 8 else 3 if len(column.dictionary) <= 1 << 16 else 6
-    return weights
+    return np.maximum(weights, expanded // EXPANSION)
 
 
 def _encoded(events: ScrubbedEvents, most: int) -> Iterator[bytes]:

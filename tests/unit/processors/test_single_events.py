@@ -311,6 +311,16 @@ def test_messages_stay_small_whatever_fills_them(load: list[dict[str, Any]]) -> 
     assert len(found.rows("labels")) == len(load)
 
 
+def test_rows_stay_few_where_a_reader_would_hold_much() -> None:
+    context = {"operation": "o" * 200, "service": "s" * 200}
+    batches = [events([{"plan": "p" * 2_000, "seconds": 1.0}] * 20_000, SIGNUP, context) for _ in range(2)]
+    found = totals(*batches)
+    longest = 200 + 200 + 2_000 + 8 + 8
+    assert max(len(message) for _, message in found.single) * longest < 20 << 20
+    assert 4 <= len(found.single) <= 8
+    assert sum(len(message) for _, message in found.single) == 40_000
+
+
 def test_a_message_touches_few_days_and_rows_of_a_day_stand_as_they_came() -> None:
     numbers = count()
     batches = [

@@ -305,6 +305,9 @@ def test_fields_of_single_events_must_not_be_named_like_their_other_columns() ->
     assert parse_contract(orjson.dumps(body(fields=columns))).problems() == []
     found = problems(body(fields=columns, store_events=True))
     assert [line.partition(":")[0] for line in found] == ["fields.at", "fields.tenant"]
+    found = problems(body(fields={"tenant": {"kind": "dimension"}}, store_events=True))
+    assert [line.partition(":")[0] for line in found] == ["fields.tenant"]
+    assert "by that people are found" in found[0]
     many = {f"text_{n}": {"kind": "free_text"} for n in range(17)}
     assert [line.partition(":")[0] for line in problems(body(fields=many, store_events=True))] == ["store_events"]
     assert parse_contract(orjson.dumps(body(fields=many))).problems() == []
