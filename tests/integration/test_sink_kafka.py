@@ -80,8 +80,8 @@ def test_single_events_of_a_worker_are_in_once_though_the_sink_is_killed_between
     region.says(f"{topic}/0: offsets {metadata.split()[1]} are stored again", "next")
     until(lambda: region.rows("SELECT count() FROM visit_events") == [(VISITS,)], 30, lambda: region.log("next"))
     assert region.rows(
-        "SELECT uniqExact(number), sum(number), uniqExact(customer), countIf(place = 'DE'), countIf(position(customer, '_k1_') = 3)"
-        " FROM visit_events"
+        "SELECT uniqExact(number), sum(number), uniqExact(customer), countIf(place = 'DE'),"
+        " countIf(position(customer, '_k1_') = 3) FROM visit_events"
     ) == [(VISITS, VISITS * (VISITS - 1) / 2, VISITS, VISITS // 2, VISITS)]
     sent = "SELECT sum(events) FROM ledger FINAL WHERE region = {name:String}"
     until(lambda: region.rows(sent) == [(VISITS,)], 20)

@@ -16,7 +16,7 @@ from types import FrameType
 from streamgauge.schemas.settings import load
 from streamgauge.schemas.topics import ROLLUPS, SCRUBBED
 from streamgauge.sinks.app import Sink
-from streamgauge.sinks.ddl import EVENTS_LANDING, ROLLUPS_LANDING
+from streamgauge.sinks.ddl import ROLLUPS_LANDING
 from streamgauge.sinks.driver import Commit
 from streamgauge.sinks.insertion import CommitDone, Outcome, RetryPolicy
 from streamgauge.sinks.settings import SinkSettings
@@ -31,7 +31,8 @@ def die() -> None:
 def victim() -> tuple[str, str, int]:
     """The kind of topic, its landing table, and which of its blocks it is."""
     of = os.environ.get("KILL_OF", "")
-    return (of, EVENTS_LANDING, 1) if of == SCRUBBED.kind else (ROLLUPS.kind, ROLLUPS_LANDING, 2)
+    # older releases run this too, and have no name for the table
+    return (of, "events_landing", 1) if of == SCRUBBED.kind else (ROLLUPS.kind, ROLLUPS_LANDING, 2)
 
 
 class KilledWriter(Writer):

@@ -145,7 +145,7 @@ class Contract:
         if not self.store_events:
             return
         if "tenant" in self.of_kind("dimension"):
-            yield "fields.tenant: with store_events the context says whose row it is, and by that people are found; choose another"
+            yield "fields.tenant: with store_events the context says whose a row is; by that people are found. Choose another"
         for name, one in self.fields.items():
             if name == EVENT_TIME or (name in EVENT_COLUMNS and one.kind in {"measure", "unique", "free_text"}):
                 yield f"fields.{name}: with store_events this name is a column of the event's rows; choose another"
