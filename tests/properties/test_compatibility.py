@@ -203,6 +203,7 @@ def loosened(name: str, **changes: Any) -> Contract:
         (replace(VISIT, version=2, small_cells=SmallCells(5, "device")), "small_cells"),
         (replace(VISIT, version=2, small_cells=SmallCells(5, "person", "1h")), "small_cells"),
         (replace(VISIT, version=2, small_cells=SmallCells(5, "person", "1d", "47h")), "small_cells"),
+        (replace(VISIT, version=2, store_events=True), "store_events"),
     ],
 )
 def test_showing_more_of_people_needs_a_statement(new: Contract, place: str) -> None:
@@ -237,6 +238,11 @@ def test_showing_less_or_the_same_needs_none(new: Contract) -> None:
 def test_hiding_small_groups_from_now_on_needs_none() -> None:
     (change,) = compare(replace(VISIT, small_cells=None), replace(VISIT, version=2))
     assert (change.place, change.compatible) == ("small_cells", True)
+
+
+def test_keeping_no_more_single_events_needs_none() -> None:
+    (change,) = compare(replace(VISIT, store_events=True), replace(VISIT, version=2))
+    assert (change.place, change.compatible) == ("store_events", True)
 
 
 def test_making_values_coarse_is_another_field() -> None:

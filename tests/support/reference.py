@@ -63,6 +63,7 @@ ORDERS = Contract(
         "customer_id": Field("unique"),
     },
     small_cells=SmallCells(5, "customer_id"),
+    store_events=True,
 )
 
 
@@ -204,7 +205,9 @@ def table_sections(engine: Engine) -> dict[str, str]:
         "tables.event": "order_placed_1m",
         "tables.released": "order_placed_released",
         "tables.releases": "releases",
+        "tables.single": "order_placed_events",
         "tables.points": "points_1m",
+        "tables.events": "events",
         "tables.ledger": "ledger",
         "tables.blocks": "blocks",
         "tables.dead": "dead",

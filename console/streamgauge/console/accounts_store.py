@@ -11,16 +11,23 @@ from typing import Any, Final, Protocol, TypeVar
 from streamgauge.console.verify import (
     BlockReport,
     Chain,
+    EventRows,
     PartitionReport,
     Verification,
     day_reports,
     value_reports,
 )
-from streamgauge.schemas.topics import DISTINCT, ROLLUPS
+from streamgauge.schemas.topics import DISTINCT, ROLLUPS, SCRUBBED
 from streamgauge.schemas.windows import DAY_MS, TIERS
 from streamgauge.sinks.ddl import table
 
 C = TypeVar("C", bound=Chain)
+
+BLOCK_TOPICS: Final = (ROLLUPS, DISTINCT, SCRUBBED)
+"""Topics whose messages become blocks."""
+
+WHOLE_MS: Final = 365 * DAY_MS
+"""For so long ledger and blocks surely have all that they ever had: they forget after 400 days, and not at the same instant."""
 
 NAMED: Final = 100
 """So many gaps, and overlaps, of a partition are named; all are counted."""
@@ -55,7 +62,7 @@ def read_verification(
         "region": region,
         "since": day,
         "since_ms": max(0, (day - 1) * DAY_MS),
-        "topics": [topic.name(region) for topic in (ROLLUPS, DISTINCT)],
+        "topics": [topic.name(region) for topic in BLOCK_TOPICS],
     }
     where = (
         f"FROM (SELECT * FROM {table(database, 'ledger')} FINAL WHERE region = {{region:String}}"
@@ -104,7 +111,8 @@ def read_verification(
     balanced = {one.day for one in days if all(pair is None or pair[0] == pair[1] for pair in one.tiers)}
     # where points are missing, or on their way, values must differ
     edited = [one for one in value_reports(sums, values, retention_ms, now_ms) if one.day in balanced]
-    return Verification(partitions, days, refused, tuple(edited), blocks)
+    events = _events(store, database, bound, where, now_ms)
+    return Verification(partitions, days, refused, tuple(edited), blocks, events=events)
 
 
 def _since(column: str) -> str:
@@ -211,9 +219,25 @@ def _blocks(store: Reader, database: str, bound: Mapping[str, Any]) -> tuple[Blo
     return tuple(found)
 
 
+def _events(store: Reader, database: str, bound: Mapping[str, Any], where: str, now_ms: int) -> EventRows:
+    """Rows of single events. A transaction and its block are written at different times, so sums are compared of all only."""
+    bound = {**bound, "topic": SCRUBBED.name(bound["region"])}
+    ((stored, repeated),) = store.query_rows(
+        "SELECT sum(all), sum(all) - sum(once) FROM (SELECT sum(rows) AS all, any(rows) AS once"
+        f" FROM {table(database, 'blocks')} WHERE region = {{region:String}} AND topic = {{topic:String}}"
+        f" AND {_since('inserted_at')} GROUP BY partition, incarnation, block_from, block_to)",
+        bound,
+    )
+    ((sent, oldest_ms),) = store.query_rows(
+        f"SELECT sum(events), toUnixTimestamp64Milli(min(committed_at)) {where}", bound
+    )
+    whole = not bound["since"] and (not sent or oldest_ms > now_ms - WHOLE_MS)
+    return EventRows(int(sent) if whole else None, int(stored), int(repeated))
+
+
 def refused_offsets(store: Reader, database: str, region: str) -> list[tuple[str, int, int]]:
     """Topic, partition and offset of messages of the rolled-up topics that a sink refused."""
-    topics = [topic.name(region) for topic in (ROLLUPS, DISTINCT)]
+    topics = [topic.name(region) for topic in BLOCK_TOPICS]
     rows = store.query_rows(
         f"SELECT DISTINCT topic, partition, offset FROM {table(database, 'dead')} WHERE region = {{region:String}}"
         " AND topic IN {topics:Array(String)}",

@@ -88,11 +88,7 @@ class StoreReader:
         try:
             return self._client.query(sql, parameters=dict(params or {}), settings={"readonly": 2}).result_rows
         except ClickHouseError as error:
-            if any(f"Code: {code}." in str(error) for code in (47, 60)):
-                raise StoreUnavailable(
-                    f"the tables at {self._address} lack what this release reads; run `streamgauge migrate`"
-                ) from error
-            raise store_error(error, self._address) from error
+            raise own_error(error, self._address) from error
 
 
 def check(sql: str, parameters: Mapping[str, str]) -> None:
@@ -104,6 +100,13 @@ def check(sql: str, parameters: Mapping[str, str]) -> None:
         raise InputError(f"the statement asks for {', '.join(lacking)}: give --param {lacking[0]}=VALUE")
     if unused := sorted(parameters.keys() - wanted):
         raise InputError(f"--param {unused[0]}: the statement has no place {{{unused[0]}:Type}}")
+
+
+def own_error(error: ClickHouseError, address: str) -> InputError | StoreUnavailable:
+    """What to say of an error that a statement of ours met: it is not the statement that is wrong."""
+    if any(f"Code: {code}." in str(error) for code in (47, 60)):
+        return StoreUnavailable(f"the tables at {address} lack what this release needs; run `streamgauge migrate`")
+    return store_error(error, address)
 
 
 def store_error(error: ClickHouseError, address: str) -> InputError | StoreUnavailable:

@@ -153,7 +153,7 @@ def _config(
             found.name,
             f"keeps messages {'for ever' if kept == -1 else f'for {span(kept or 0)}'}, longer than the usual "
             f"{span(topic.retention_ms)}",
-            "raw topics and distinct hold data of persons: check that this is allowed",
+            "raw topics, distinct and events_scrubbed hold data of persons: check that this is allowed",
         )
     if not topic.compacted and (_number(config.get("retention.bytes")) or -1) >= 0:
         yield warning(

@@ -14,6 +14,11 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("streamgauge.console.commands_dev:demo", "Watch a shop in three regions, with live charts."),
     "dev": ("streamgauge.console.commands_dev:dev", "Run everything on this machine, without a server."),
     "doctor": ("streamgauge.console.commands_doctor:doctor", "Say what is wrong in a region, with remedies."),
+    "export-subject": (
+        "streamgauge.console.commands_export_subject:export_subject",
+        "Write one person's single events to a file.",
+    ),
+    "forget": ("streamgauge.console.commands_forget:forget", "Delete one person's single events, with a receipt."),
     "gateway": (
         "streamgauge.console.commands_gateway:gateway",
         "Take StatsD, OTLP and events from any application.",

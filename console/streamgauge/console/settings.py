@@ -66,7 +66,7 @@ class ConsoleSettings:
     kafka: tuple[tuple[str, str], ...] = setting((), "librdkafka properties name=value, comma-separated", properties)
     kafka_password: Secret = setting(Secret(""), "SASL password of Kafka", Secret)
     process_group: str = setting("", "consumer group of the processors")
-    keys: str = setting("", "key ring of pseudonyms, for `tail` and `dead`")
+    keys: str = setting("", "key ring of pseudonyms, for `tail`, `dead`, `forget` and `export-subject`")
     pseudonym_key: Secret = setting(Secret(""), "instead of a key ring, one key for ever", Secret)
     phone_region: str = setting("", "country (`DE`) of phone numbers without +, as workers have it", country)
     embedded: bool = setting(False, "whether the broker keeps its log in memory only (true or false)", flag)

@@ -116,6 +116,14 @@ def _law(old: Contract, new: Contract) -> Iterator[Change]:
         longer = _kept_ms(new.retention) > _kept_ms(old.retention)
         yield _looser(new, "retention", f"{text}: it is kept longer") if longer else _yes("retention", text)
     yield from _small_cells(old, new)
+    if old.store_events != new.store_events:
+        if new.store_events:
+            text = "single events are kept: what was counted only can be looked up by person"
+            yield _looser(new, "store_events", text)
+        else:
+            yield _yes(
+                "store_events", "no more single events are kept; those that were stay until their retention ends"
+            )
     if old.loosens != new.loosens:
         yield _yes("loosens", "says something else")
 

@@ -109,7 +109,8 @@ IdempotencyKey = Annotated[T, FieldKind("idempotency_key")]
 Dropped = Annotated[T, FieldKind("dropped")]
 """May be passed in, never leaves the process."""
 FreeText = Annotated[T, FieldKind("free_text")]
-"""What people wrote. It is never a label; the worker counts and drops it, since no table holds single events yet."""
+"""What people wrote. It is never a label; of an event that is declared with `store_events` it is kept after the detectors,
+of any other the worker counts and drops it."""
 
 if TYPE_CHECKING:
     # type checkers know how to read this one form with a second argument, and only under its own identity
@@ -143,7 +144,8 @@ class Event:
     Class arguments: `name` (snake_case of the class name unless given), `version`, `owner`, `purpose` or several
     `purposes`, `legal_basis` (GDPR's six, such as `"consent"`), `residency` (regions that may process it; unless given, the
     one where it was collected), `retention` (`"400d"`, empty: as long as the store keeps), `granularity` (finest window:
-    10s, 1m, 1h or 1d), `small_cells` (a view in which small groups are hidden).
+    10s, 1m, 1h or 1d), `small_cells` (a view in which small groups are hidden), `store_events` (each event is also kept by
+    itself, scrubbed).
 
     A wrong declaration raises DeclarationError, naming everything wrong, when the class is created.
     """
@@ -166,6 +168,7 @@ class Event:
         legal_basis: str = "",
         residency: tuple[str, ...] = WHERE_COLLECTED,
         small_cells: SmallCells | None = None,
+        store_events: bool = False,
     ) -> None:
         super().__init_subclass__()
         problems: list[str] = []
@@ -183,6 +186,7 @@ class Event:
             legal_basis=legal_basis,
             residency=tuple(residency),
             small_cells=small_cells,
+            store_events=store_events,
             description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
         )
         problems += contract.problems()
@@ -259,6 +263,7 @@ def _differences(ours: Contract, theirs: Contract) -> Iterator[str]:
         "legal_basis",
         "residency",
         "small_cells",
+        "store_events",
     ):
         left, right = getattr(ours, key), getattr(theirs, key)
         if left != right:
