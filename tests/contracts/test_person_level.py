@@ -47,6 +47,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "dead": "region topic incarnation partition offset reason rows event detail at contract service size hash which sample again",
     "metrics": "metric family type unit labels entry kind inserted_at",
     "migrations": "number name checksum applied at",
+    "releases": "event tier window k contributors withheld shown hidden decided_at",  # `contributors` names a field
     "series": "family series_id labels inserted_at service environment version instance region country tenant segment "
     "operation status error_type",
     "versions": "metric from_window to_window version inserted_at",
