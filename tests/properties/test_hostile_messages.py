@@ -71,7 +71,9 @@ CONTRACT = Contract(
         "amount": Field("measure", "number", optional=True),
         "items": Field("measure", "integer", optional=True),
         "customer": Field("unique", optional=True),
+        "remark": Field("free_text", optional=True),
     },
+    store_events=True,
 )
 EVENTS = encode_events(
     ORIGIN,
@@ -83,6 +85,7 @@ EVENTS = encode_events(
         "amount": pack_optional("f8", [1.5, None, -1e308]),
         "items": pack_optional("i8", [1, 2, 3]),
         "customer": pack_strings([MARKER, "b", None]),
+        "remark": pack_strings(["a", None, "b"]),
     },
 )
 METRICS = encode_metrics(
