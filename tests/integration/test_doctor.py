@@ -212,6 +212,7 @@ def test_what_was_altered_by_hand_is_found_and_the_remedies_heal_it(store: Store
     altered = {
         ("tables", "blocks"): "ALTER TABLE db.blocks MODIFY COLUMN points UInt32",
         ("retention", "distinct_1h"): "ALTER TABLE db.distinct_1h MODIFY TTL window + INTERVAL 1 DAY",
+        ("retention", "events"): "ALTER TABLE db.events REMOVE TTL",
         ("tables", "series"): "ALTER TABLE db.series DROP COLUMN tenant",
         ("views", "rollups_1d_feed"): "DROP VIEW db.rollups_1d_feed",
         ("tables", "dead"): "DROP TABLE db.dead",
@@ -225,6 +226,7 @@ def test_what_was_altered_by_hand_is_found_and_the_remedies_heal_it(store: Store
     assert {one.where for one in found.values()} - {where for _, where in altered} == {
         "rollups_blocks_feed",
         "distinct_blocks_feed",
+        "events_blocks_feed",
     }
     for one in (found[key] for key in altered):
         for statement in one.sql.split(";\n"):

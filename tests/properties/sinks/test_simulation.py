@@ -73,6 +73,10 @@ def test_where_tables_forget_tokens_a_sink_stops_with_advice_rather_than_doublin
     assert 100 < live(20_000, 300, 200, **FORGETFUL) < 600
 
 
+def test_single_events_are_not_sent_again_either_once_tables_may_have_forgotten_their_token() -> None:
+    assert 10 < live(20_000, 30, 200, kind=SCRUBBED.kind, **FORGETFUL) < 100
+
+
 @pytest.mark.parametrize("kind", [ROLLUPS.kind, SCRUBBED.kind])
 def test_a_block_that_is_built_again_by_anybody_has_the_same_bytes(kind: str) -> None:
     for seed in range(10_000, 10_060):
