@@ -15,6 +15,7 @@ from streamgauge.schemas.columns import Array, Numbers, Strings
 from streamgauge.schemas.decoding import MAX_INSTANT_MS, MetricBatch
 from streamgauge.schemas.keys import FORMS as KEY_FORMS
 from streamgauge.schemas.keys import Keys, KeysMessage
+from streamgauge.schemas.key_notes import MAX_NOTE_TEXT, KeyNote
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, SampleRow
 from streamgauge.schemas.packing import Json, pack_optional, pack_strings
 from streamgauge.schemas.rollups import (
@@ -285,6 +286,8 @@ ledger_entries = st.builds(
         st.tuples(st.integers(0, 3), st.integers(0, 49_710)), st.tuples(finite_sums, finite_sums), max_size=3
     ),
     policies=st.lists(st.text(min_size=1, max_size=64), max_size=3).map(tuple),
+    noticed=st.lists(st.builds(KeyNote, *[st.text(max_size=MAX_NOTE_TEXT)] * 4), max_size=3).map(tuple),
+    unnoticed=naturals,
 )
 
 

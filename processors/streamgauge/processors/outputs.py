@@ -119,6 +119,8 @@ def outputs(
         sums=sums,
         incarnation=place.incarnation,
         policies=tuple(sorted(accumulator.policies)),
+        noticed=tuple(accumulator.notices.notes),
+        unnoticed=min(accumulator.notices.dropped, INTEGER_LIMIT - 1),
     )
     found.append(Output(LEDGER.name(place.region), 0, entry.encode()))
     return found, entry

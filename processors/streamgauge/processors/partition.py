@@ -137,6 +137,7 @@ class Partition:
                     break
                 self._accumulator = self._new_accumulator()
                 self._series.forget()
+                self._around.tools.inbox.forget()
                 # what was read beyond `start` exists: if it is not delivered again, the seek below got lost
                 self._behind = self._behind or start < self._position.next
                 self._sought_ms = self._around.steady_ms()
@@ -451,6 +452,7 @@ class Partition:
 
     async def close(self) -> None:
         """Drop what was not committed."""
+        self._around.tools.inbox.forget()  # what was noticed in it is told again
         self._closed.set()
         self._ready.set()
         self._keys.abandon()

@@ -21,6 +21,7 @@ from streamgauge.schemas.decoding import (
     versioned,
 )
 from streamgauge.schemas.errors import Refused
+from streamgauge.schemas.key_notes import KeyNote, read_notes
 from streamgauge.schemas.packing import Json
 from streamgauge.schemas.row_sets import RowSet, read_row_set
 from streamgauge.schemas.settings import MAX_LIFE
@@ -41,6 +42,7 @@ class LedgerEntry:
     counts points by reason, `scrubbed` values by rule, `skipped` points by the tier they were too old for.
     `incarnation` is the life of the raw topic that the offsets are of; empty where a release or a broker did not say.
     `policies` names the versions of the policies by which its events and labels were cleaned.
+    `noticed` are keys that its worker had not told of today; of `unnoticed` more there was no room to tell.
     """
 
     region: str
@@ -64,6 +66,8 @@ class LedgerEntry:
     )
     incarnation: str = ""
     policies: tuple[str, ...] = ()
+    noticed: tuple[KeyNote, ...] = ()
+    unnoticed: int = 0
 
     @property
     def total(self) -> int:
@@ -98,6 +102,10 @@ class LedgerEntry:
             body["incarnation"] = self.incarnation
         if self.policies:
             body["policies"] = list(self.policies)
+        if self.noticed:
+            body["noticed"] = [one.json() for one in self.noticed]
+        if self.unnoticed:
+            body["unnoticed"] = self.unnoticed
         return orjson.dumps(body)
 
 
@@ -181,6 +189,8 @@ def decode_ledger(value: bytes | None) -> LedgerEntry:
         sums=_sums(body) if "sums" in body else {},
         incarnation=life_of(body),
         policies=_policies(body),
+        noticed=read_notes(need_list(body, "noticed")) if "noticed" in body else (),
+        unnoticed=_optional_natural(body, "unnoticed"),
     )
 
 

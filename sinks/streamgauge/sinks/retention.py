@@ -44,6 +44,7 @@ class Retention:
         yield Rule("blocks", "inserted_at", self.accounts)
         yield Rule("ledger", "committed_at", self.accounts)
         yield Rule("dead", "at", self.dead)
+        yield Rule("key_inbox", "last_seen", self.accounts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events
 from streamgauge.schemas.contracts import Contract, Field, parse_contract
 from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
 from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
+from streamgauge.schemas.key_notes import KeyNote
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
@@ -152,6 +153,11 @@ DEAD_ROWS = replace(
 )
 LEDGER_LIFE = replace(LEDGER_SUMS, incarnation="Nq3v0bXgQ0a7v1mBq8s5Kw")
 LEDGER_POLICIES = replace(LEDGER_LIFE, policies=("l1-00112233aabbccdd", "p1-99aabbccddeeff00"))
+LEDGER_NOTICED = replace(
+    LEDGER_POLICIES,
+    noticed=(KeyNote("order_placed", "reply_to", "unknown_field:email", "a+@a+.a+"), KeyNote("requests", "route", "")),
+    unnoticed=7,
+)
 DEAD_LIFE = replace(DEAD_ROWS, incarnation="Nq3v0bXgQ0a7v1mBq8s5Kw")
 AGAIN = Again(1_007, "too_old", RowSet(12, "bits", "BQg="), backfill=True, copy=1_044)
 STREAMS = (
@@ -212,6 +218,7 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "ledger_sums.json": LEDGER_SUMS.encode,
     "ledger_life.json": LEDGER_LIFE.encode,
     "ledger_policies.json": LEDGER_POLICIES.encode,
+    "ledger_noticed.json": LEDGER_NOTICED.encode,
     "dead.json": DEAD.encode,
     "dead_rows.json": DEAD_ROWS.encode,
     "dead_life.json": DEAD_LIFE.encode,
@@ -283,6 +290,7 @@ def test_golden_accounts_are_read() -> None:
     assert decode_ledger(read("ledger_sums.json")) == LEDGER_SUMS
     assert decode_ledger(read("ledger_life.json")) == LEDGER_LIFE
     assert decode_ledger(read("ledger_policies.json")) == LEDGER_POLICIES
+    assert decode_ledger(read("ledger_noticed.json")) == LEDGER_NOTICED
     assert decode_dead(read("dead.json")) == DEAD
     assert decode_dead(read("dead_rows.json")) == DEAD_ROWS
     assert decode_dead(read("dead_life.json")) == DEAD_LIFE
