@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
 from streamgauge.schemas.columns import Array, Numbers, Strings
 from streamgauge.schemas.decoding import MAX_INSTANT_MS, MetricBatch
+from streamgauge.schemas.key_notes import MAX_NOTE_TEXT, KeyNote
 from streamgauge.schemas.keys import FORMS as KEY_FORMS
 from streamgauge.schemas.keys import Keys, KeysMessage
-from streamgauge.schemas.key_notes import MAX_NOTE_TEXT, KeyNote
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, SampleRow
 from streamgauge.schemas.packing import Json, pack_optional, pack_strings
 from streamgauge.schemas.rollups import (

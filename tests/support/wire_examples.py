@@ -12,8 +12,8 @@ from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events
 from streamgauge.schemas.contracts import Contract, Field, parse_contract
 from streamgauge.schemas.decoding import decode
 from streamgauge.schemas.histogram import histogram_of
-from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
 from streamgauge.schemas.key_notes import KeyNote
+from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,

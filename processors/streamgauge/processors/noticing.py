@@ -80,8 +80,8 @@ def _first(column: Strings | Numbers, keep: Array | None) -> str:
     rows = rows if column.missing is None else np.setdiff1d(rows, column.missing)
     if not len(rows):
         return ""
-    value = float(column.values[rows[0]])
-    return str(int(value)) if value.is_integer() else repr(value)
+    number = float(column.values[rows[0]])
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def notice_metrics(

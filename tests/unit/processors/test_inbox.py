@@ -11,7 +11,7 @@ import pytest
 from streamgauge.processors.inbox import Inbox, Notices, shown
 from streamgauge.processors.tools import Tools
 from streamgauge.schemas.batches import MetricHead
-from streamgauge.schemas.contracts import Contract, Field
+from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.key_notes import KeyNote
 from streamgauge.schemas.packing import pack_optional, pack_strings
 from streamgauge.schemas.windows import DAY_MS

@@ -18,8 +18,8 @@ from streamgauge.schemas.again import Again, decode_again
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
 from streamgauge.schemas.contracts import Contract, Field, parse_contract
 from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
-from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
 from streamgauge.schemas.key_notes import KeyNote
+from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
 from streamgauge.schemas.ledger import (
     DeadLetter,
     LedgerEntry,
