@@ -66,8 +66,8 @@ def test_new_keys_are_listed_suspicious_ones_first_and_declared_ones_not(
     code, keys = asked(capsys, address)
     assert code == 0
     assert keys == [
-        ("order", "reply_to", "unknown_field:email"),
         ("m", "peer", "email"),
+        ("order", "reply_to", "unknown_field:email"),
         ("m", "client", "ip_prefix"),
         ("m", "zone", ""),
         ("order", "size", "unknown_field"),
@@ -76,11 +76,11 @@ def test_new_keys_are_listed_suspicious_ones_first_and_declared_ones_not(
 
 def test_keys_are_chosen_by_time_rule_and_suspicion(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(asked(capsys, address, "--since", "30d")[1]) == 7
-    assert [key for _, key, _ in asked(capsys, address, "--rule", "email")[1]] == ["reply_to", "peer"]
-    assert [key for _, key, _ in asked(capsys, address, "--suspicious")[1]] == ["reply_to", "peer"]
+    assert [key for _, key, _ in asked(capsys, address, "--rule", "email")[1]] == ["peer", "reply_to"]
+    assert [key for _, key, _ in asked(capsys, address, "--suspicious")[1]] == ["peer", "reply_to"]
     assert [key for _, key, _ in asked(capsys, address, "--suspicious", "--since", "30d")[1]] == [
-        "reply_to",
         "peer",
+        "reply_to",
         "gone",
     ]
 
@@ -94,6 +94,6 @@ def test_it_says_when_and_how_values_look(address: str, capsys: pytest.CaptureFi
     assert main(["inbox", "--store", address]) == 0
     said = capsys.readouterr()
     (line,) = [line for line in said.out.splitlines() if " peer " in line]
-    assert [one for one in line.split("  ") if one][:5] == ["!", "m", "peer", "email", "a+@a+.a+"] or "a@a+.a+" in line
+    assert line.split()[:6] == ["!", "m", "peer", "email", "a+@a+.a+", "a@a+.a+"]
     assert time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(OLD / 1000)) in line
     assert said.err == "5 keys, 2 suspicious\n"

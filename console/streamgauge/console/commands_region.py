@@ -43,7 +43,9 @@ def region() -> None:
     "--region", "regions", multiple=True, help="Whose rollups may leave; repeatable.  [default: any region's]"
 )
 @click.option("--look", is_flag=True, help="Read the topics, too.")
-@click.option("--messages", type=click.IntRange(1), default=10_000, show_default=True, help="So many of each topic.")
+@click.option(
+    "--messages", type=click.IntRange(1), default=10_000, show_default=True, help="At most so many a topic, the newest."
+)
 @click.option("--within", type=click.IntRange(1), default=60, show_default=True, help="Seconds that reading may take.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_settings(ConsoleSettings, "brokers", "contracts", "kafka")

@@ -69,7 +69,7 @@ def inbox_sql(database: str) -> str:
         "  AND ({rule:String} = '' OR has(splitByRegexp('[:,]', rule), {rule:String}))\n"
         "  AND NOT (splitByChar(':', rule)[1] = {undeclared:String}\n"
         f"    AND (region, family, key) IN (SELECT region, family, key FROM {keys} WHERE rule = {{declared:String}}))\n"
-        f"ORDER BY suspicious DESC, first DESC, region, family, key, rule\nLIMIT {MAX_KEYS}"
+        f"ORDER BY suspicious DESC, if(suspicious, last, first) DESC, region, family, key, rule\nLIMIT {MAX_KEYS}"
     )
 
 

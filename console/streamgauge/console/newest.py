@@ -49,7 +49,7 @@ class Newest:
         self._consumer.close()
 
     def read(self, topic: str, most: int, until: float, check: Check) -> Iterator[Held]:
-        """About `most` messages, from all partitions alike, to the end as it is now or until that monotonic second.
+        """At most so many messages, from all partitions alike, to the end as it is now or until that monotonic second.
 
         Raises InputError when there is no such topic, BrokerUnavailable when nobody answers.
         """
@@ -71,8 +71,8 @@ class Newest:
                 "tuple[int, int]",
                 self._consumer.get_watermark_offsets(TopicPartition(topic, partition), ANSWER_WITHIN_S),
             )
-            # markers of transactions take offsets, too: one for each in a partition
-            places.append(TopicPartition(topic, partition, max(low, high - 2 * share)))
+            # the marker of the last transaction takes an offset, too
+            places.append(TopicPartition(topic, partition, max(low, high - share - 1)))
         self._consumer.assign(places)
         open_, left = set(partitions), most
         while open_ and left and time.monotonic() < until:
