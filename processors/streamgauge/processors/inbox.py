@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from streamgauge.schemas.key_notes import MAX_NOTE_TEXT, KeyNote
 from streamgauge.schemas.shapes import shape
 
-CAPACITY, PER_TRANSACTION = 10_000, 100
+CAPACITY, PER_TRANSACTION = 50_000, 100
 Seen = tuple[str, str, str]
 """Family, key and rule."""
 Clean = Callable[[str], str]
@@ -61,6 +61,11 @@ class Notices:
         self._inbox = inbox
         self._clean = clean
 
+    @property
+    def full(self) -> bool:
+        """Whether this transaction tells of nothing more."""
+        return len(self.notes) >= self._inbox.per_transaction
+
     def known(self, family: str, key: str, rule: str, day: int) -> bool:
         """Whether this was told of on this day: all that is asked while nothing is new."""
         return self._inbox.told.get((family, key, rule)) == day
@@ -83,7 +88,7 @@ class Notices:
         if name != key and self.known(family, name, rule, day):
             return False
         inbox = self._inbox
-        fits = len(self.notes) < inbox.per_transaction and ((family, name, rule) in inbox.told or inbox.room(day))
+        fits = not self.full and ((family, name, rule) in inbox.told or inbox.room(day))
         self.dropped += not fits
         return fits
 

@@ -95,6 +95,9 @@ def notice_metrics(
 ) -> None:
     """Labels of metrics that were not told of today (`fresh`, by position), and values that were changed (`hits`, with one of
     them). `used` counts the points of each series: of what is refused nothing is told."""
+    if notices.full:  # at once: where thousands of metrics are new, they must not be looked at with every batch
+        notices.dropped += len(hits) + len(fresh)
+        return
     for (family, name, rule), value in hits.items():
         notices.note(family, name, rule, day, value)
     if not fresh:

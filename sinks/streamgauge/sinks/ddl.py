@@ -16,6 +16,9 @@ DISTINCT_TABLES: Final = tuple(f"distinct_{tier}" for tier in TIER_NAMES)
 DEDUPLICATED_TABLES: Final = (*ROLLUP_TABLES, *DISTINCT_TABLES, "blocks")
 """Tables that are written by blocks with a token, and must recognise it for as long as a block may be repeated."""
 
+IDEMPOTENT_TABLES: Final = ("key_inbox",)
+"""Tables that views fill, and in which a repeat changes nothing: they count nothing, and need to recognise none."""
+
 COUNTED_TABLES: Final = frozenset({ROLLUPS_LANDING, DISTINCT_LANDING})
 """Tables whose blocks would count twice without their token; rows of all others replace each other."""
 

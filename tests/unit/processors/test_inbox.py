@@ -145,6 +145,18 @@ def test_a_transaction_tells_of_so_many_and_counts_the_others_which_come_again()
     assert transaction(DAY + 1) == (["d", "e"], 1)
 
 
+def test_a_transaction_that_is_full_looks_at_no_further_metric() -> None:
+    by = replace(tools(), inbox=Inbox(per_transaction=2))
+    heads = [MetricHead(f"m{number}", "counter", "1", ("a", "b")) for number in range(3)]
+    batch = metrics([Sample(head, ("x", "y"), NOW) for head in heads])
+    counts: list[tuple[int, int]] = []
+    for messages in ([batch, batch], [batch], [batch], [batch]):
+        _, entry = committed(messages, with_tools=by)
+        counts.append((len(entry.noticed), entry.unnoticed))
+    assert [told for told, _ in counts] == [2, 2, 2, 0]
+    assert [dropped > 0 for _, dropped in counts] == [True, True, False, False]
+
+
 def test_an_entry_says_how_many_it_could_not_tell_of() -> None:
     by = replace(tools(), inbox=Inbox(per_transaction=1))
     _, entry = committed([order(shoe_size=pack_strings(["1"]))], with_tools=by)
