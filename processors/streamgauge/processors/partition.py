@@ -376,10 +376,8 @@ class Partition:
             if not self._around.go_on_after_loss:
                 await self._stop_before_hole(missing)
                 return
-            log.error(
-                "%s/%s: %d messages from offset %d are lost: retention passed by unread data",
-                self.place.topic, self.place.partition, missing, self._position.next,
-            )  # fmt: skip
+            lost = "%s/%s: %d messages from offset %d are lost: retention passed by unread data"
+            log.error(lost, *self._where(), missing, self._position.next)
             now = self._around.now_ms()
             findings, state = self._memory.take(start, now // 1000)
             entry = LedgerEntry(
