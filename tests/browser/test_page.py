@@ -273,6 +273,28 @@ def test_the_path_panel_tells_where_every_point_is(served: Served) -> None:
     assert served.find("#verdict").text == "every count agrees"
 
 
+def test_the_privacy_section_counts_by_rule_and_lists_new_keys_by_shape_suspicious_ones_first(served: Served) -> None:
+    assert served.store is not None
+    producer, transport, clock = captured_producer(ProducerSettings(service="storefront"))
+    clock.step(time.time() - 20 - clock.wall_ns() / 1e9)
+    replies = Counter("replies", "", ["channel", "answer_to"], producer=producer)
+    replies.labels("mail", "canary.jane@example.com").inc()
+    producer.flush()
+    served.store.take(transport.delivered, int(time.time() * 1_000))
+    served.open()
+    served.wait(lambda: served.all("#inbox tbody tr"))
+    assert served.texts("#rules tbody tr:first-child td") == ["pseudonym", "40", "93 %"]
+    assert served.texts("#inbox tbody tr:first-child td")[:4] == ["replies", "answer_to", "email", "a+.a+@a+.a+ "]
+    assert ["replies", "channel", "passes", "a+ "] in [
+        served.texts(f"#inbox tbody tr:nth-child({row}) td")[:4] for row in range(2, 12)
+    ]
+    assert served.texts("#inbox td.bad")[0] == "email"
+    assert "canary" not in served.driver.page_source
+    served.find("#inbox-sql").click()
+    served.wait(lambda: served.find("#sql").is_displayed())
+    assert served.texts("#sql-text")[0] in served.asked
+
+
 def test_an_account_that_does_not_balance_says_so(served: Served) -> None:
     served.state["accounts"] = {**balance_json(ACCOUNT), "lost": 7, "balanced": False}
     served.open()

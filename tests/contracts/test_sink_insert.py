@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
+from streamgauge.schemas.key_notes import KeyNote
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, SampleRow, read_sample
 from streamgauge.schemas.rollups import RollupMetric, SeriesLabels
 from streamgauge.schemas.row_sets import RowSet, read_row_set
@@ -269,3 +270,25 @@ def test_an_entry_says_by_which_policies_its_points_were_cleaned(store: LocalSto
     store.insert_ledger([replace(ENTRY, policies=("l1-00ff", "p1-11aa")), replace(ENTRY, start=1_000)], "a")
     found = rows_of(store, "SELECT policies FROM db.ledger FINAL ORDER BY offset_from")
     assert [list(one) for (one,) in found] == [["l1-00ff", "p1-11aa"], []]
+
+
+def test_keys_that_entries_tell_of_are_in_the_inbox_however_often_they_come(store: LocalStore) -> None:
+    note = KeyNote("order", "reply_to", "unknown_field:email", "a+@a+.a+")
+    early = replace(ENTRY, noticed=(note, KeyNote("order", "size", "unknown_field")), unnoticed=3)
+    late = [
+        replace(ENTRY, start=n, committed_ms=ENTRY.committed_ms + n, noticed=(replace(note, shape=f"a{n}"),))
+        for n in range(1_000, 1_009)
+    ]
+    for entries, token in (([early], "a"), (late, "b"), ([early], "c"), (late, "d")):
+        store.insert_ledger(entries, token)
+    found = rows_of(
+        store,
+        "SELECT region, family, key, rule, toUnixTimestamp64Milli(min(first_seen)), toUnixTimestamp64Milli(max(last_seen)),"
+        " length(groupUniqArrayArray(5)(shapes)) FROM db.key_inbox GROUP BY region, family, key, rule ORDER BY key",
+    )
+    first = ENTRY.committed_ms
+    assert [tuple(row) for row in found] == [
+        (ENTRY.region, "order", "reply_to", note.rule, first, first + 1_008, 5),
+        (ENTRY.region, "order", "size", "unknown_field", first, first, 0),
+    ]
+    assert rows_of(store, "SELECT sum(unnoticed) FROM db.ledger FINAL") == [(3,)]

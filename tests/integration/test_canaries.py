@@ -201,6 +201,7 @@ def test_nothing_leaks_from_a_region_on_servers(kafka: Broker, tmp_path: Path, u
             ("query", "SELECT * FROM series"),
             ("query", "SELECT * FROM dead"),
             ("query", "SELECT * FROM asked_events"),
+            ("inbox", "--json"),
             ("dead", "replay", "--dry-run", "--json"),
         ):
             ended = region.run(*words)
@@ -227,7 +228,7 @@ def test_nothing_leaks_from_a_region_in_one_process(tmp_path: Path) -> None:
         dev.wait_for(f"SELECT count() FROM events WHERE has(mapValues(texts), '{SEEN}')", 1)
         dev.wait_for(f"SELECT count() > {len(NAMES)} FROM dead", 1)
         pages: list[tuple[str, bytes]] = []
-        for path in ("/", "/api/state", "/api/board", "/api/catalog"):
+        for path in ("/", "/api/state", "/api/board", "/api/catalog", "/api/inbox"):
             with urllib.request.urlopen(f"{dev.addresses['page']}{path}", timeout=20) as answer:
                 pages.append((path, answer.read()))
         port = int(str(dev.addresses["store"]).rpartition(":")[2])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
 from streamgauge.schemas.columns import Array, Numbers, Strings
 from streamgauge.schemas.decoding import MAX_INSTANT_MS, MetricBatch
+from streamgauge.schemas.key_notes import MAX_NOTE_TEXT, KeyNote
 from streamgauge.schemas.keys import FORMS as KEY_FORMS
 from streamgauge.schemas.keys import Keys, KeysMessage
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, SampleRow
@@ -287,6 +288,8 @@ ledger_entries = st.builds(
     ),
     policies=st.lists(st.text(min_size=1, max_size=64), max_size=3).map(tuple),
     events=naturals,
+    noticed=st.lists(st.builds(KeyNote, *[st.text(max_size=MAX_NOTE_TEXT)] * 4), max_size=3).map(tuple),
+    unnoticed=naturals,
 )
 
 

@@ -211,6 +211,7 @@ def table_sections(engine: Engine) -> dict[str, str]:
         "tables.ledger": "ledger",
         "tables.blocks": "blocks",
         "tables.dead": "dead",
+        "tables.inbox": "key_inbox",
         "tables.series": "series",
     }
     return {name: _columns(engine, database, table) for name, table in shown.items()}

@@ -13,6 +13,7 @@ from streamgauge.schemas.columns import Numbers, Strings
 from streamgauge.schemas.contracts import Contract, Field, parse_contract
 from streamgauge.schemas.decoding import decode
 from streamgauge.schemas.histogram import histogram_of
+from streamgauge.schemas.key_notes import KeyNote
 from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
 from streamgauge.schemas.ledger import (
     DeadLetter,
@@ -153,6 +154,7 @@ EXAMPLES: Mapping[str, bytes] = {
     "ledger": LedgerEntry(
         "apac", RAW.topic, 2, 1_200, 1_204, 4, 4, {(0, T0 // 86_400_000): 4}, T0 + 1_500,
         refused={"too_old": 3}, scrubbed={"email": 1}, min_window=WINDOW, max_window=WINDOW, incarnation=LIFE,
+        noticed=(KeyNote("order_placed", "reply_to", "unknown_field:email", "a+@a+.a+"),),
     ).encode(),
     "dead": DeadLetter(
         "apac", RAW.topic, 2, 1_201, "too_old", 3, T0 + 1_500, "order_placed", contract=1, service="checkout", size=1_377,

@@ -8,7 +8,7 @@ from math import ceil
 
 from streamgauge.console.doctor_facts import StoreFacts, Table, Wanted
 from streamgauge.console.doctor_findings import Finding, error, ok, span, warning
-from streamgauge.sinks.ddl import DEDUPLICATED_TABLES, DEDUPLICATION_WINDOW, table
+from streamgauge.sinks.ddl import DEDUPLICATED_TABLES, DEDUPLICATION_WINDOW, IDEMPOTENT_TABLES, table
 
 AREA = "deduplication"
 BY_KEY = ("ledger", "dead")
@@ -26,6 +26,8 @@ def deduplication(facts: StoreFacts, wanted: Wanted) -> Iterator[Finding]:
     covers: list[float] = []
     sizes: list[int] = []
     for place in dict.fromkeys(targets):
+        if place[0] == wanted.database and place[1] in IDEMPOTENT_TABLES:
+            continue
         found = held.get(place)
         if found is None or "MergeTree" not in found.engine:
             continue  # a missing table is told elsewhere; a Null table stores nothing

@@ -23,11 +23,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "streamgauge.console.commands_gateway:gateway",
         "Take StatsD, OTLP and events from any application.",
     ),
+    "inbox": ("streamgauge.console.commands_inbox:inbox", "List new keys and suspicious ones, by shape only."),
     "keys": ("streamgauge.console.commands_keys:keys", "Make, list, rotate and destroy keys of pseudonyms."),
     "migrate": ("streamgauge.console.commands_sink:migrate", "Bring the store's tables and views up to date."),
     "process": ("streamgauge.console.commands_process:process", "Run a worker: scrub and roll up."),
     "query": ("streamgauge.console.commands_query:query", "Ask the store in SQL."),
     "release": ("streamgauge.console.commands_release:release", "Decide which small groups are hidden."),
+    "region": ("streamgauge.console.commands_region:region", "Check what may leave a region."),
     "replay": (
         "streamgauge.console.commands_replay:replay_command",
         "Load a data file as events, with their own times.",

@@ -65,6 +65,7 @@ async def start_page(
     app.router.add_get("/api/board", site.board)
     app.router.add_get("/api/catalog", site.catalog)
     app.router.add_get("/api/chart", site.chart)
+    app.router.add_get("/api/inbox", site.inbox)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=GRACE_S)
     await runner.setup()
     try:
@@ -128,6 +129,9 @@ class _Site:
 
     async def catalog(self, _: web.Request) -> web.Response:
         return _json(await self._answers.catalog())
+
+    async def inbox(self, _: web.Request) -> web.Response:
+        return _json(await self._answers.inbox())
 
     async def chart(self, request: web.Request) -> web.Response:
         asked = request.query

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from streamgauge.console.key_inbox import WEEK_MS, inbox_keys, inbox_params, inbox_sql
 from streamgauge.console.page_catalog import Entry, Wish, chart, entries, metrics_sql, views_sql
 from streamgauge.console.page_queries import Chart, Look, board
 from streamgauge.schemas.errors import InputError, StreamgaugeError
@@ -16,7 +17,8 @@ T = TypeVar("T")
 Query = Callable[[str, Mapping[str, Any]], Awaitable[Sequence[Sequence[Any]]]]
 """Rows of a statement with bound parameters."""
 
-KEPT_S, CATALOG_KEPT_S, MOST_KEPT = 1.0, 3.0, 64
+KEPT_S, CATALOG_KEPT_S, INBOX_KEPT_S, MOST_KEPT = 1.0, 3.0, 10.0, 64
+READ_LIMITS = "SETTINGS max_execution_time = 5"
 AT_ONCE = 2
 ANSWER_WITHIN_S = 8.0
 
@@ -82,6 +84,20 @@ class Answers:
         drawn = chart(found[name], wish, look, self._database)
         key = ("chart", drawn.sql, tuple(drawn.params.items()))
         return {"charts": [await self._shared.get(key, KEPT_S, lambda: self._filled(drawn))], "store": ""}
+
+    async def inbox(self) -> dict[str, Any]:
+        """Keys of the last week that are new or suspicious, and the statement that finds them."""
+        return await self._shared.get("inbox", INBOX_KEPT_S, self._inbox)
+
+    async def _inbox(self) -> dict[str, Any]:
+        # to the minute, so that the statement is one that a person can ask again
+        since_ms = int(self._wall_s() // 60) * 60_000 - WEEK_MS
+        sql, params = f"{inbox_sql(self._database)}\n{READ_LIMITS}", inbox_params(since_ms)
+        try:
+            rows = await self._ask(sql, params)
+        except Exception as error:
+            return {"keys": [], "sql": sql, "params": params, "store": said(error)}
+        return {"keys": [one.json() for one in inbox_keys(rows)], "sql": sql, "params": params, "store": ""}
 
     async def _board(self, look: Look) -> dict[str, Any]:
         try:

@@ -12,11 +12,13 @@ from contextlib import suppress
 import numpy as np
 
 from streamgauge.processors.admission import BAD_VALUE, MISSING_FIELD, Admitted, admit
-from streamgauge.processors.cleaner import PERSONAL_NAME
+from streamgauge.processors.cleaner import PERSONAL_NAME, Cleaned
 from streamgauge.processors.consents import denied
 from streamgauge.processors.event_table import EventTable, TableRollup, event_metrics
+from streamgauge.processors.inbox import Notices, Seen
 from streamgauge.processors.keys import Halves, KeyTable, RecentKeys
 from streamgauge.processors.metric_table import MetricTable
+from streamgauge.processors.noticing import notice_event, notice_metrics
 from streamgauge.processors.poison import INTERNAL_ERROR
 from streamgauge.processors.refusals import Arrival, dead_letter
 from streamgauge.processors.replayed import REPEAT, as_told, some_buckets, some_numbers
@@ -34,7 +36,7 @@ from streamgauge.schemas.decoding import Batch, EventBatch, MetricBatch, decode
 from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.ledger import DeadLetter
 from streamgauge.schemas.rollups import RollupMetric
-from streamgauge.schemas.windows import TIERS, tier_index
+from streamgauge.schemas.windows import DAY_MS, TIERS, tier_index
 
 UNKNOWN_CONTRACT, REPEATED_KEY = "unknown_contract", "repeated_key"
 ContractKey = tuple[str, int]
@@ -56,6 +58,7 @@ class Accumulator:
         self.scrubbed: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self.policies: set[str] = set()
+        self.notices = Notices(tools.inbox, tools.cleaner.name)
         self.dead: list[DeadLetter] = []
         self.events: dict[tuple[int, int], EventTable] = {}
         self.single: dict[int, SingleEvents] = {}
@@ -161,13 +164,26 @@ class Accumulator:
         self.dead.append(dead_letter(self.place, self.tools, arrival, refused, points, batch, contract, rows))
 
     def _add_events(self, batch: EventBatch, contract: Contract, arrival: Arrival) -> None:
-        now_ms = arrival.now_ms
         context = canonical_context(batch.origin.context)
         labels = canonical_labels((key, context[key]) for key in SERIES_CONTEXT if key in context)
         admitted = admit(batch, contract, self.tools.cleaner, self.tools.hasher, context.get("tenant", ""))
         self.policies.add(self.tools.cleaner.policy(contract).version)
-        labels = self._clean(labels)
+        clean, changed = self._clean(labels)
         keep = self._consented(batch, contract)
+        self._add_rows(batch, contract, arrival, admitted, clean, keep)
+        day = arrival.now_ms // DAY_MS
+        notice_event(self.notices, self.tools.cleaner, batch, contract, admitted, changed, keep, day)
+
+    def _add_rows(
+        self,
+        batch: EventBatch,
+        contract: Contract,
+        arrival: Arrival,
+        admitted: Admitted,
+        labels: Labels,
+        keep: Array | None,
+    ) -> None:
+        now_ms = arrival.now_ms
         masks = self.tools.policy.refused(batch.times, now_ms, batch.origin.backfill)
         if admitted.bad is not None:
             masks[BAD_VALUE] = admitted.bad
@@ -187,7 +203,7 @@ class Accumulator:
                 return
             times, admitted = times[keep], _rows(admitted, keep)
         if contract.store_events:
-            self._keep_single(batch, contract, (context.get("tenant", ""), labels), keep, times, admitted)
+            self._keep_single(batch, contract, labels, keep, times, admitted)
         finest = tier_index(contract.granularity)
         entries = self.tools.policy.entries(times, finest, now_ms)
         if isinstance(entries, int):
@@ -228,13 +244,13 @@ class Accumulator:
         self,
         batch: EventBatch,
         contract: Contract,
-        sender: tuple[str, Labels],
+        labels: Labels,
         keep: Array | None,
         times: Array,
         admitted: Admitted,
     ) -> None:
         """Keep the rows that count by themselves as well: exactly those. What they take counts for the next commit."""
-        tenant, labels = sender
+        tenant = canonical_context(batch.origin.context).get("tenant", "")
         policy = self.tools.cleaner.policy(contract)
         tokens: dict[str, Strings] = {}
         texts: dict[str, Strings] = {}
@@ -270,13 +286,17 @@ class Accumulator:
         for tier in range(finest, entry):
             self.skipped[TIERS[tier].name] += points
 
-    def _clean(self, labels: Labels) -> Labels:
+    def _clean(self, labels: Labels) -> tuple[Labels, dict[str, Cleaned]]:
+        """The clean labels; and of those that were changed what they were, with the rules that changed them."""
         cleaned: list[tuple[str, str]] = []
+        changed: dict[str, Cleaned] = {}
         for name, value in labels:
             text, rules = self.tools.cleaner.label(name, value)
-            self.scrubbed.update(rules)
+            if rules:
+                self.scrubbed.update(rules)
+                changed[name] = value, rules
             cleaned.append((name, text))
-        return tuple(cleaned)
+        return tuple(cleaned), changed
 
     def _add_metrics(self, batch: MetricBatch, arrival: Arrival) -> None:
         now_ms = arrival.now_ms
@@ -289,7 +309,7 @@ class Accumulator:
         if not len(rows):
             return
         self.policies.add(self.tools.cleaner.label_policy)
-        codes = self._series_codes(batch, rows)[batch.index[rows]]
+        codes = self._series_codes(batch, rows, now_ms // DAY_MS)[batch.index[rows]]
         finest = codes[:, 2]
         entry = finest.copy()
         windows = batch.windows[rows]
@@ -306,12 +326,12 @@ class Accumulator:
         self.metrics.add(columns, some_buckets(batch, rows))
         self.points += int(batch.count[rows].sum())
 
-    def _series_codes(self, batch: MetricBatch, rows: Array) -> Array:
+    def _series_codes(self, batch: MetricBatch, rows: Array, day: int) -> Array:
         """For each series of the batch: metric code, series code and finest tier."""
         context = canonical_context(batch.origin.context)
         shared = [(key, context[key]) for key in SERIES_CONTEXT if key in context]
         own = [*shared, ("instance", context["instance"])] if "instance" in context else shared
-        cleaner, unit = self.tools.cleaner, self.tools.scrubber.value
+        cleaner, unit, known = self.tools.cleaner, self.tools.scrubber.value, self.notices.known
         plans = [cleaner.plan(m.labels) for m in batch.metrics]
         heads = [
             RollupMetric(m.name, m.type, m.name, unit(m.unit)[0], tuple(name for name, _, _ in plan), m.granularity)
@@ -327,6 +347,7 @@ class Accumulator:
         ]
         used = np.bincount(batch.index[rows], minlength=len(batch.series))
         codes = np.zeros((len(batch.series), 3), np.int64)
+        hits: dict[Seen, str] = {}
         for position, one in enumerate(batch.series):
             if not used[position]:  # of what is refused not even the name goes on
                 continue
@@ -338,15 +359,25 @@ class Accumulator:
                 labels.append((name, text))
                 if rules:
                     changed += rules
+                    for rule in rules:
+                        if not known(head.name, name, rule, day):
+                            hits.setdefault((head.name, name, rule), context[name])
             for name, place, clean in plan:
                 text, rules = clean(one[place])
                 labels.append((name, text))
                 if rules:
                     changed += rules
+                    for rule in rules:
+                        if not known(head.name, name, rule, day):
+                            hits.setdefault((head.name, name, rule), one[place])
             for rule in changed:
                 self.scrubbed[rule] += int(used[position])
             series = self.metrics.series_code(head.name, canonical_labels(labels))
             codes[position] = self.metrics.metric_code(head), series, tier_index(head.granularity)
+        marked = self.notices.marked
+        fresh = [which for which, m in enumerate(batch.metrics) if m.labels and not marked((m.name, m.labels), day)]
+        if fresh or hits:
+            notice_metrics(self.notices, batch, fresh, plans, hits, used, day)
         return codes
 
     def _refused_names(self, batch: MetricBatch) -> dict[str, Array]:

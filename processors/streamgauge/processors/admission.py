@@ -14,6 +14,7 @@ from streamgauge.schemas.columns import Array, Numbers, Strings
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.decoding import EventBatch
 from streamgauge.schemas.errors import Refused
+from streamgauge.schemas.key_notes import UNDECLARED
 from streamgauge.schemas.privacy import CLOSED
 
 BAD_VALUE, MISSING_FIELD, WRONG_TYPE = "bad_value", "missing_field", "wrong_type"
@@ -34,6 +35,10 @@ class Admitted:
     scrubbed: Counter[str] = field(default_factory=Counter[str])
     keys: Halves | None = None
     earlier_keys: tuple[Halves, ...] = ()
+    found: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Dimensions whose values were changed, and by which rules."""
+    unknown: tuple[str, ...] = ()
+    """Fields that the contract does not declare."""
 
 
 def admit(batch: EventBatch, contract: Contract, cleaner: Cleaner, hasher: DistinctHasher, tenant: str) -> Admitted:
@@ -45,6 +50,7 @@ def admit(batch: EventBatch, contract: Contract, cleaner: Cleaner, hasher: Disti
     bad: Array | None = None
     keys: Halves | None = None
     earlier: tuple[Halves, ...] = ()
+    found: list[tuple[str, tuple[str, ...]]] = []
     for name, declared in contract.fields.items():
         column = batch.fields.get(name)
         if column is None:
@@ -64,7 +70,9 @@ def admit(batch: EventBatch, contract: Contract, cleaner: Cleaner, hasher: Disti
                 admitted.dimensions[name] = ([value or "" for value in column.dictionary], column.index)
             else:
                 cleaned, changed = cleaner.dictionary(action, column.dictionary, column.index)
-                admitted.scrubbed.update(changed)
+                if changed:
+                    admitted.scrubbed.update(changed)
+                    found.append((name, tuple(changed)))
                 admitted.dimensions[name] = (cleaned, column.index)
         elif declared.kind == "unique":
             column = _strings(column, name)
@@ -88,9 +96,20 @@ def admit(batch: EventBatch, contract: Contract, cleaner: Cleaner, hasher: Disti
             admitted.scrubbed["free_text"] += _given(column)
         elif declared.kind == "dropped":
             admitted.scrubbed["dropped"] += n
-    for name in batch.fields.keys() - contract.fields.keys():
-        admitted.scrubbed["unknown_field"] += len(batch.times) if name else 0
-    return Admitted(admitted.dimensions, admitted.measures, admitted.uniques, bad, admitted.scrubbed, keys, earlier)
+    unknown = tuple(name for name in batch.fields if name not in contract.fields)
+    for name in unknown:
+        admitted.scrubbed[UNDECLARED] += n if name else 0
+    return Admitted(
+        admitted.dimensions,
+        admitted.measures,
+        admitted.uniques,
+        bad,
+        admitted.scrubbed,
+        keys,
+        earlier,
+        tuple(found),
+        unknown,
+    )
 
 
 def _given(column: Strings | Numbers) -> int:

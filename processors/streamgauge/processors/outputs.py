@@ -128,6 +128,8 @@ def outputs(
         incarnation=place.incarnation,
         policies=tuple(sorted(accumulator.policies)),
         events=sum(single.rows for single in accumulator.single.values()),
+        noticed=tuple(accumulator.notices.notes),
+        unnoticed=min(accumulator.notices.dropped, INTEGER_LIMIT - 1),
     )
     found.append(Output(LEDGER.name(place.region), 0, entry.encode()))
     return found, entry

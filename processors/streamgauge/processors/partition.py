@@ -139,6 +139,7 @@ class Partition:
                     break
                 self._accumulator = self._new_accumulator()
                 self._series.forget()
+                self._around.tools.inbox.forget()
                 # what was read beyond `start` exists: if it is not delivered again, the seek below got lost
                 self._behind = self._behind or start < self._position.next
                 self._sought_ms = self._around.steady_ms()
@@ -375,10 +376,8 @@ class Partition:
             if not self._around.go_on_after_loss:
                 await self._stop_before_hole(missing)
                 return
-            log.error(
-                "%s/%s: %d messages from offset %d are lost: retention passed by unread data",
-                self.place.topic, self.place.partition, missing, self._position.next,
-            )  # fmt: skip
+            lost = "%s/%s: %d messages from offset %d are lost: retention passed by unread data"
+            log.error(lost, *self._where(), missing, self._position.next)
             now = self._around.now_ms()
             findings, state = self._memory.take(start, now // 1000)
             entry = LedgerEntry(
@@ -478,6 +477,7 @@ class Partition:
 
     async def close(self) -> None:
         """Drop what was not committed."""
+        self._around.tools.inbox.forget()  # what was noticed in it is told again
         self._closed.set()
         self._ready.set()
         self._keys.abandon()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from streamgauge.processors.cleaner import Cleaner
+from streamgauge.processors.inbox import Inbox
 from streamgauge.processors.keyring import Keyring
 from streamgauge.processors.policy import TimePolicy
 from streamgauge.processors.pseudonyms import DistinctHasher
@@ -21,6 +22,7 @@ class Tools:
     policy: TimePolicy = field(default_factory=TimePolicy)
     max_message_bytes: int = 16 << 20
     residency: Residency = field(default_factory=Residency)
+    inbox: Inbox = field(default_factory=Inbox)
     cleaner: Cleaner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -31,6 +33,7 @@ class Tools:
         self.hasher.use(ring, now_ms)
         self.scrubber.forget()
         self.cleaner.forget()
+        self.inbox.forget()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from streamgauge.schemas.decoding import (
     versioned,
 )
 from streamgauge.schemas.errors import Refused
+from streamgauge.schemas.key_notes import KeyNote, read_notes
 from streamgauge.schemas.packing import Json
 from streamgauge.schemas.row_sets import RowSet, read_row_set
 from streamgauge.schemas.settings import MAX_LIFE
@@ -42,6 +43,7 @@ class LedgerEntry:
     `incarnation` is the life of the raw topic that the offsets are of; empty where a release or a broker did not say.
     `policies` names the versions of the policies by which its events and labels were cleaned. `events` are rows that were
     sent on as single events.
+    `noticed` are keys that its worker had not told of today; of `unnoticed` more there was no room to tell.
     """
 
     region: str
@@ -66,6 +68,8 @@ class LedgerEntry:
     incarnation: str = ""
     policies: tuple[str, ...] = ()
     events: int = 0
+    noticed: tuple[KeyNote, ...] = ()
+    unnoticed: int = 0
 
     @property
     def total(self) -> int:
@@ -102,6 +106,10 @@ class LedgerEntry:
             body["policies"] = list(self.policies)
         if self.events:
             body["events"] = self.events
+        if self.noticed:
+            body["noticed"] = [one.json() for one in self.noticed]
+        if self.unnoticed:
+            body["unnoticed"] = self.unnoticed
         return orjson.dumps(body)
 
 
@@ -186,6 +194,8 @@ def decode_ledger(value: bytes | None) -> LedgerEntry:
         incarnation=life_of(body),
         policies=_policies(body),
         events=_optional_natural(body, "events"),
+        noticed=read_notes(need_list(body, "noticed")) if "noticed" in body else (),
+        unnoticed=_optional_natural(body, "unnoticed"),
     )
 
 

@@ -1,4 +1,7 @@
-"""Shapes: how a value looks, without what it says. `jane.doe@example.com` is `a+.a+@a+.a+`, `+49 30 12` is `+9{2} 9{2} 9{2}`."""
+"""Shapes: how a value looks, without what it says. `jane.doe@example.com` is `a+.a+@a+.a+`, `+49 30 12` is `+9{2} 9{2} 9{2}`.
+
+Values that differ in nothing but which letters and which digits they have share one shape, and it is never long.
+"""
 
 from __future__ import annotations
 

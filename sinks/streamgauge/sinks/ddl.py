@@ -18,6 +18,9 @@ EVENTS_TABLE: Final = "events"
 DEDUPLICATED_TABLES: Final = (*ROLLUP_TABLES, *DISTINCT_TABLES, EVENTS_TABLE, "blocks")
 """Tables that are written by blocks with a token, and must recognise it for as long as a block may be repeated."""
 
+IDEMPOTENT_TABLES: Final = ("key_inbox",)
+"""Tables that views fill, and in which a repeat changes nothing: they count nothing, and need to recognise none."""
+
 COUNTED_TABLES: Final = frozenset({ROLLUPS_LANDING, DISTINCT_LANDING, EVENTS_LANDING})
 """Tables whose blocks would count twice without their token; rows of all others replace each other."""
 

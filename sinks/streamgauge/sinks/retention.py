@@ -47,6 +47,7 @@ class Retention:
         yield Rule("ledger", "committed_at", self.accounts)
         yield Rule("dead", "at", self.dead)
         yield Rule("events", "at", self.events)
+        yield Rule("key_inbox", "last_seen", self.accounts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,3 +42,24 @@ async def test_a_clock_that_steps_back_does_not_hold_up_commits() -> None:
     bench.stepped_ms -= 540_000
     await bench.commit_when_due()
     assert bench.ranges() == [(0, 1)]
+
+
+async def test_what_was_noticed_in_a_commit_that_failed_is_told_again() -> None:
+    bench = await opened()
+    await bench.add(0, 1)
+    bench.faults["begin"] = 1
+    await bench.commit_when_due()
+    assert bench.store.totals().ledger == []
+    await bench.add(0, 1)
+    await bench.commit_when_due()
+    (entry,) = bench.store.totals().ledger
+    assert entry.noticed
+
+
+async def test_what_was_noticed_and_never_committed_is_told_again_by_whoever_reads_it_next() -> None:
+    bench = await opened()
+    inbox = bench.partition._around.tools.inbox  # shared with the worker's other partitions  # pyright: ignore[reportPrivateUsage]
+    await bench.add(0)
+    assert inbox.told
+    await bench.partition.close()
+    assert not inbox.told

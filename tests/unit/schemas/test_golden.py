@@ -19,6 +19,7 @@ from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events
 from streamgauge.schemas.columns import Numbers, Strings
 from streamgauge.schemas.contracts import Contract, Field, parse_contract
 from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
+from streamgauge.schemas.key_notes import KeyNote
 from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
 from streamgauge.schemas.ledger import (
     DeadLetter,
@@ -171,6 +172,11 @@ SCRUBBED = ScrubbedEvents(
     {"customer_id": Strings([None, "us_k1_cafdobabeidfghijklmnopqrst"], np.array([1, 1, 0], np.uint8))},
     {"note": Strings(["call [phone], or çelik"], np.zeros(3, np.uint8))},
 )
+LEDGER_NOTICED = replace(
+    LEDGER_POLICIES,
+    noticed=(KeyNote("order_placed", "reply_to", "unknown_field:email", "a+@a+.a+"), KeyNote("requests", "route", "")),
+    unnoticed=7,
+)
 DEAD_LIFE = replace(DEAD_ROWS, incarnation="Nq3v0bXgQ0a7v1mBq8s5Kw")
 AGAIN = Again(1_007, "too_old", RowSet(12, "bits", "BQg="), backfill=True, copy=1_044)
 STREAMS = (
@@ -233,6 +239,7 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "ledger_policies.json": LEDGER_POLICIES.encode,
     "ledger_events.json": LEDGER_EVENTS.encode,
     "events_scrubbed.json": lambda: encode_scrubbed(SCRUBBED),
+    "ledger_noticed.json": LEDGER_NOTICED.encode,
     "dead.json": DEAD.encode,
     "dead_rows.json": DEAD_ROWS.encode,
     "dead_life.json": DEAD_LIFE.encode,
@@ -312,6 +319,7 @@ def test_golden_accounts_are_read() -> None:
     assert decode_ledger(read("ledger_life.json")) == LEDGER_LIFE
     assert decode_ledger(read("ledger_policies.json")) == LEDGER_POLICIES
     assert decode_ledger(read("ledger_events.json")) == LEDGER_EVENTS
+    assert decode_ledger(read("ledger_noticed.json")) == LEDGER_NOTICED
     assert decode_dead(read("dead.json")) == DEAD
     assert decode_dead(read("dead_rows.json")) == DEAD_ROWS
     assert decode_dead(read("dead_life.json")) == DEAD_LIFE

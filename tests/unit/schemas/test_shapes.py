@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,3 +38,12 @@ def test_a_shape_is_short_and_holds_no_letter_or_digit_of_the_value(text: str) -
 @given(st.from_regex(r"[b-z]{3,9}@[b-z]{3,9}", fullmatch=True))
 def test_two_people_of_one_form_have_one_shape(address: str) -> None:
     assert shape(address) == "a+@a+"
+
+
+@given(st.text(alphabet="abzABZ019@._- é/", max_size=200), st.randoms(use_true_random=False))
+def test_values_that_differ_in_letters_and_digits_only_share_their_shape(text: str, random: Random) -> None:
+    other = [
+        random.choice("qwertyÄß") if one.isalpha() else random.choice("0123456789") if one.isdigit() else one
+        for one in text
+    ]
+    assert shape("".join(other)) == shape(text)

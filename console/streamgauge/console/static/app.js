@@ -3,6 +3,7 @@
 import { Card, element } from "./chart.js";
 import { Explorer } from "./explore.js";
 import { showMode, showPath } from "./path.js";
+import { showInbox, showRules } from "./privacy.js";
 
 const EVERY_MS = 2000;
 const THEMES = ["system", "dark", "light"];
@@ -62,11 +63,13 @@ async function refresh() {
   round += 1;
   const mine = round;
   try {
-    const [now, board, catalog] = await Promise.all([ask("/api/state"), ask("/api/board", look()), ask("/api/catalog")]);
+    const [now, board, catalog, inbox] = await Promise.all([ask("/api/state"), ask("/api/board", look()), ask("/api/catalog"), ask("/api/inbox")]);
     if (mine !== round) return;
     state = now;
     showMode(state);
     showPath(state);
+    showRules(state);
+    showInbox(inbox);
     trouble(board.store ? `No numbers from the store: ${board.store}. What is shown is what it said last. Trying again.` : "");
     if (!board.store || !cards.size) drawBoard(board, around(board.now));
     if (!catalog.store) explorer.list(catalog, state);

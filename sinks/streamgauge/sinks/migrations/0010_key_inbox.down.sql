@@ -1,0 +1,3 @@
+DROP VIEW IF EXISTS ${database}.key_inbox_feed;
+DROP TABLE IF EXISTS ${database}.key_inbox;
+ALTER TABLE ${database}.ledger DROP COLUMN IF EXISTS unnoticed, DROP COLUMN IF EXISTS noticed;
