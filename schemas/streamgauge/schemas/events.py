@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -55,6 +55,7 @@ __all__ = [
 
 T = TypeVar("T")
 MAX_UNIT = 64
+_NO_TIERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +141,8 @@ class Event:
 
     Class arguments: `name` (snake_case of the class name unless given), `version`, `owner`, `purpose` or several
     `purposes`, `legal_basis` (GDPR's six, such as `"consent"`), `residency` (regions that may process it; unless given, the
-    one where it was collected), `retention` (`"400d"`, empty: as long as the store keeps), `granularity` (finest window:
-    10s, 1m, 1h or 1d). A wrong declaration raises DeclarationError, naming everything wrong, when the class is created.
+    one where it was collected), `retention` (`"400d"`, empty: as long as the store keeps), `retention_tiers` (`{"10s": "1d"}`:
+    shorter ones), `granularity` (finest window: 10s, 1m, 1h or 1d). A wrong declaration raises DeclarationError, naming everything wrong, when the class is created.
     """
 
     _contract: ClassVar[Contract]
@@ -161,6 +162,7 @@ class Event:
         purposes: tuple[str, ...] = (),
         legal_basis: str = "",
         residency: tuple[str, ...] = WHERE_COLLECTED,
+        retention_tiers: Mapping[str, str] = _NO_TIERS,
     ) -> None:
         super().__init_subclass__()
         problems: list[str] = []
@@ -177,6 +179,7 @@ class Event:
             purposes=tuple(purposes),
             legal_basis=legal_basis,
             residency=tuple(residency),
+            retention_tiers=dict(retention_tiers),
             description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
         )
         problems += contract.problems()
@@ -252,6 +255,7 @@ def _differences(ours: Contract, theirs: Contract) -> Iterator[str]:
         "purposes",
         "legal_basis",
         "residency",
+        "retention_tiers",
     ):
         left, right = getattr(ours, key), getattr(theirs, key)
         if left != right:
