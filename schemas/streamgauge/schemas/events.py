@@ -142,7 +142,8 @@ class Event:
     Class arguments: `name` (snake_case of the class name unless given), `version`, `owner`, `purpose` or several
     `purposes`, `legal_basis` (GDPR's six, such as `"consent"`), `residency` (regions that may process it; unless given, the
     one where it was collected), `retention` (`"400d"`, empty: as long as the store keeps), `retention_tiers` (`{"10s": "1d"}`:
-    shorter ones), `granularity` (finest window: 10s, 1m, 1h or 1d). A wrong declaration raises DeclarationError, naming everything wrong, when the class is created.
+    shorter ones), `granularity` (finest window: 10s, 1m, 1h or 1d). A wrong declaration raises DeclarationError, naming
+    everything wrong, when the class is created.
     """
 
     _contract: ClassVar[Contract]
