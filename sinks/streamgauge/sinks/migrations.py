@@ -19,6 +19,7 @@ from streamgauge.sinks.ddl import (
     DEDUPLICATED_TABLES,
     DEDUPLICATION_WINDOW,
     Client,
+    Reader,
     StoreSchemaError,
     quoted,
     statements,
@@ -187,7 +188,7 @@ def find_drift(client: Client, retention: Retention, database: str, contracts: I
     return [*_window_drift(engines, database), *(Drift(one.table, one.finding, one.statement) for one in ttls)]
 
 
-def engines_of(client: Client, database: str) -> dict[str, str]:
+def engines_of(client: Reader, database: str) -> dict[str, str]:
     """Every table's engine with its keys, its TTL and its settings."""
     rows = client.query_rows(
         "SELECT name, engine_full FROM system.tables WHERE database = {database:String}", {"database": database}
