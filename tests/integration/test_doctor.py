@@ -26,10 +26,11 @@ from streamgauge.console.doctor_store_reader import StoreReader
 from streamgauge.console.topic_admin import ensure_topics
 from streamgauge.console.topic_retention import USED, asked_by, shorten
 from streamgauge.schemas.batches import MetricHead
+from streamgauge.schemas.contract_topic import publish
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.settings import Secret
 from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, METRICS, ROLLUPS, Topic
-from streamgauge.sinks.ddl import DEDUPLICATED_TABLES, table
+from streamgauge.sinks.ddl import DEDUPLICATED_TABLES, literal, table
 from streamgauge.sinks.migrations import migrate, shipped
 from streamgauge.sinks.retention import Retention
 from streamgauge.sinks.store import Store, StoreAddress
@@ -192,6 +193,26 @@ def test_a_healthy_region_has_no_warning_and_a_spoilt_one_has_each(deployment: D
     assert ("store", "ClickHouse") in bad(json.loads(alone.stdout))
     assert json.loads(alone.stdout)["facts"]["kafka"]["brokers"] == 1
     deployment.environ = before
+
+
+def test_a_published_contract_reaches_tables_topics_and_verify(deployment: Deployment) -> None:
+    declared = Contract("visit", 1, {"page": Field("dimension")}, retention="2d", retention_tiers={"10s": "1d"})
+    brokers = deployment.environ["STREAMGAUGE_BROKERS"]
+    publish(Producer({"bootstrap.servers": brokers}), deployment.region, [declared])
+    rule = "window + toIntervalSecond(86400) WHERE metric IN ('visit')"
+    asked = f"SELECT count() FROM system.tables WHERE database = '{DATABASE}' AND position(engine_full, {literal(rule)}) > 0"
+    deadline = time.monotonic() + 30
+    while deployment.rows(asked) != [(1,)] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert deployment.rows(asked) == [(1,)], "the sink follows the contracts"
+    dry = deployment.run("topics", "--dry-run", "--json")
+    made = deployment.run("topics", "--json")
+    assert (dry.returncode, made.returncode) == (1, 0), dry.stderr + made.stderr
+    kept = {one["asked"]["topic"] for one in json.loads(made.stdout) if one["asked"] and one["asked"]["changed"]}
+    assert kept == {topic.name(deployment.region) for topic in USED if topic is not DISTINCT}
+    assert b"keeps messages for 2 days, not 7 days: visit declares 2 days" in made.stderr
+    account = deployment.run("verify", "--json")
+    assert (account.returncode, json.loads(account.stdout)["forgotten"]) == (0, 0), account.stderr
 
 
 def test_a_migrated_store_is_healthy(store: Store) -> None:
