@@ -72,9 +72,10 @@ def test_rows_of_one_event_go_at_the_next_merge_and_the_others_stay(store: Store
 
 
 def test_rows_go_by_themselves_from_parts_that_nobody_inserts_into_any_more(store: Store) -> None:
-    migrate(store.engine, KEPT, store.database)
+    others = Retention(60 * DAY_MS, FOR_EVER, FOR_EVER, FOR_EVER)
+    migrate(store.engine, others, store.database)
     fill(store, 3)
-    migrate(store.engine, KEPT, store.database, contracts=[SHORT])
+    migrate(store.engine, others, store.database, contracts=[SHORT])
     until = time.monotonic() + 60
     while held(store, "10s") != {"requests": [3]} and time.monotonic() < until:
         time.sleep(0.2)

@@ -30,7 +30,7 @@ from streamgauge.schemas.contract_topic import publish
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.settings import Secret
 from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, METRICS, ROLLUPS, Topic
-from streamgauge.sinks.ddl import DEDUPLICATED_TABLES, literal, table
+from streamgauge.sinks.ddl import DEDUPLICATED_TABLES, table
 from streamgauge.sinks.migrations import migrate, shipped
 from streamgauge.sinks.retention import Retention
 from streamgauge.sinks.store import Store, StoreAddress
@@ -195,26 +195,6 @@ def test_a_healthy_region_has_no_warning_and_a_spoilt_one_has_each(deployment: D
     deployment.environ = before
 
 
-def test_a_published_contract_reaches_tables_topics_and_verify(deployment: Deployment) -> None:
-    declared = Contract("visit", 1, {"page": Field("dimension")}, retention="2d", retention_tiers={"10s": "1d"})
-    brokers = deployment.environ["STREAMGAUGE_BROKERS"]
-    publish(Producer({"bootstrap.servers": brokers}), deployment.region, [declared])
-    rule = "window + toIntervalSecond(86400) WHERE metric IN ('visit')"
-    asked = f"SELECT count() FROM system.tables WHERE database = '{DATABASE}' AND position(engine_full, {literal(rule)}) > 0"
-    deadline = time.monotonic() + 30
-    while deployment.rows(asked) != [(1,)] and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert deployment.rows(asked) == [(1,)], "the sink follows the contracts"
-    dry = deployment.run("topics", "--dry-run", "--json")
-    made = deployment.run("topics", "--json")
-    assert (dry.returncode, made.returncode) == (1, 0), dry.stderr + made.stderr
-    kept = {one["asked"]["topic"] for one in json.loads(made.stdout) if one["asked"] and one["asked"]["changed"]}
-    assert kept == {topic.name(deployment.region) for topic in USED if topic is not DISTINCT}
-    assert b"keeps messages for 2 days, not 7 days: visit declares 2 days" in made.stderr
-    account = deployment.run("verify", "--json")
-    assert (account.returncode, json.loads(account.stdout)["forgotten"]) == (0, 0), account.stderr
-
-
 def test_a_migrated_store_is_healthy(store: Store) -> None:
     assert examined(store) == []
 
@@ -346,6 +326,20 @@ def test_a_contract_that_declares_less_shortens_the_topics_that_hold_its_rows(re
     longer = asked_by([replace(declared[0], version=2, retention="60h")])
     assert not any(one.changed for one in shorten(region.admin, region.name, longer, dry_run=False)), "never lengthened"
     assert told(region, ()) == late, "nobody declares it any more"
+
+
+def test_the_command_for_topics_shortens_them_and_says_which_contract_asked(
+    region: Region, deployment: Deployment
+) -> None:
+    declared = Contract("visit", 1, {"page": Field("dimension")}, retention="2d", retention_tiers={"events": "1d"})
+    publish(Producer({"bootstrap.servers": region.bootstrap}), region.name, [declared])
+    dry = deployment.run("topics", "--region", region.name, "--dry-run", "--json")
+    made = deployment.run("topics", "--region", region.name, "--json")
+    assert (dry.returncode, made.returncode) == (1, 0), dry.stderr + made.stderr
+    kept = {one["asked"]["topic"] for one in json.loads(made.stdout) if one["asked"] and one["asked"]["changed"]}
+    assert kept == {topic.name(region.name) for topic in USED if topic is not DISTINCT}
+    assert b"rollups.v1 keeps messages for 2 days, not 7 days: visit declares 2 days" in made.stderr
+    assert b"events_scrubbed.v1 keeps messages for 24 hours, not 7 days: visit declares 24 hours" in made.stderr
 
 
 def of_retention(store: Store, contracts: tuple[Contract, ...]) -> list[Finding]:

@@ -99,6 +99,9 @@ def test_what_is_forgotten_between_two_looks_is_neither_lost_nor_on_its_way() ->
     then = DayReport(DAY, 10, ((10, 10),) * 4)
     now = DayReport(DAY, 10, ((10, 4), *((10, 10),) * 3), frozenset({0}))
     assert (flowing(then, now).whole, flowing(then, now).forgotten) == (True, 6)
+    more = replace(now, tiers=((10, 14), *((10, 10),) * 3))
+    assert flowing(then, more, settled=False).moving == 4, "too much is too much on any day"
+    assert flowing(more, more).doubled == 4
 
 
 def test_forgotten_points_are_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:
