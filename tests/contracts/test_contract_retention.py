@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.settings import Secret
@@ -133,27 +134,50 @@ class OverHttp(HttpStore):
         super().__init__(StoreAddress("http://127.0.0.1:1", "default", Secret(""), store.database))
         self._engine = store.engine
         self.commands: list[str] = []
+        self.failure: Exception | None = None
 
     def command(self, sql: str, params: Mapping[str, Any] | None = None) -> object:
         self.commands.append(sql)
         return self._engine.command(sql, params)
 
     def query_rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        if self.failure:
+            raise self.failure
         return self._engine.query_rows(sql, params)
 
 
-def test_a_running_sink_shortens_what_a_new_contract_declares_and_nothing_else(store: Store) -> None:
+def test_a_running_sink_shortens_what_new_contracts_declare_and_nothing_else(store: Store) -> None:
     migrate(store.engine, TIERS, store.database)
-    known: dict[tuple[str, int], Contract] = {}
-    door = OverHttp(store)
-    now = known
-    follower = Forgetting(door, Retention(), lambda: now, at_once)
+    door, at = OverHttp(store), [0.0]
+    now: dict[tuple[str, int], Contract] = {}
+    follower = Forgetting(door, Retention(), lambda: now, at_once, settle_s=2, retry_s=30, monotonic=lambda: at[0])
+
+    def commands_after(seconds: float) -> int:
+        follower.follow()
+        at[0] += seconds
+        follower.follow()
+        return len(door.commands)
+
+    assert commands_after(60) == 0
+    now = {("order_placed", 0): replace(SHORT, version=0)}
+    assert commands_after(1) == 0
+    now = {**now, ("order_placed", 1): SHORT}
+    assert commands_after(1.5) == 0, "contracts that come together are one change"
+    assert commands_after(0.6) == 16, "a rule and a setting for each of eight tables"
+    assert find_drift(store.engine, TIERS, store.database, [SHORT]) == []
+    now = dict(now)
+    assert commands_after(60) == 16, "what is as it must be costs no statement"
+
+
+def test_a_store_that_is_away_is_asked_again_and_nothing_is_raised(store: Store) -> None:
+    door, at = OverHttp(store), [0.0]
+    door.failure = DatabaseError("away")
+    known = {("order_placed", 1): SHORT}
+    follower = Forgetting(door, Retention(), lambda: known, at_once, settle_s=0, retry_s=30, monotonic=lambda: at[0])
+    follower.follow()
+    at[0], door.failure = 29.0, None
     follower.follow()
     assert door.commands == []
-    now = {("order_placed", 1): SHORT}
+    at[0] = 30.0
     follower.follow()
-    assert len(door.commands) == 16, "a rule and a setting for each of eight tables"
-    assert find_drift(store.engine, TIERS, store.database, [SHORT]) == []
-    now = {**now, ("order_placed", 0): SHORT}
-    follower.follow()
-    assert len(door.commands) == 16
+    assert find_drift(store.engine, KEPT, store.database, [SHORT]) == []

@@ -78,7 +78,8 @@ class Sink:
         self._threads = Threads(settings.parallel_inserts, "streamgauge-insert")
         self._views = Threads(1, "streamgauge-views")
         self._catalog = Catalog(self.store, self._feed.current, later=self._views.submit)
-        self._forgetting = Forgetting(self.store, settings.retention(), self._feed.current, self._views.submit)
+        self._rules = Threads(1, "streamgauge-rules")  # not that of views, which new points wait for
+        self._forgetting = Forgetting(self.store, settings.retention(), self._feed.current, self._rules.submit)
         self._driver = Driver(
             settings.block_policy(),
             self.writer().prepare,
@@ -144,6 +145,7 @@ class Sink:
             self._driver.forget(self._driver.owned())
             self._threads.close()
             self._views.close()
+            self._rules.close()
             self._feed.close()
             self._consumer.close()
         if self._failure is not None:

@@ -25,7 +25,8 @@ NONE: Mapping[tuple[str, int], Contract] = {}
 class Forgetting:
     """Changes rules of tables by `later`, one after the other; a rule that is as it must be costs no statement.
 
-    What fails is said, and tried again every `retry_s` seconds. Nothing is raised, and no insert waits.
+    Contracts mostly come several at once, so it waits until none has come for `settle_s` seconds. What fails is said, and
+    tried again after `retry_s`. Nothing is raised, and no insert waits.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Forgetting:
         retention: Retention,
         contracts: Callable[[], Contracts],
         later: Later,
+        settle_s: float = 2.0,
         retry_s: float = 30.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -41,19 +43,21 @@ class Forgetting:
         self._retention = retention
         self._contracts = contracts
         self._later = later
+        self._settle_s = settle_s
         self._retry_s = retry_s
         self._monotonic = monotonic
         self._followed: Contracts = NONE
-        self._try_again_at: float | None = None
+        self._due_at: float | None = None
 
     def follow(self) -> None:
-        """Have the rules changed if contracts came since the last call. Cheap when none did, and returns at once."""
+        """Have the rules changed if contracts came since. Cheap when none did, and returns at once: call it often."""
         contracts = self._contracts()
-        due = self._try_again_at is not None and self._try_again_at <= self._monotonic()
-        if contracts is not self._followed or due:
-            self._followed, self._try_again_at = contracts, None
-            if contracts:
-                self._later(lambda: self._apply(contracts))
+        if contracts is not self._followed:
+            self._followed = contracts
+            self._due_at = self._monotonic() + self._settle_s if contracts else None
+        if self._due_at is not None and self._due_at <= self._monotonic():
+            self._due_at = None
+            self._later(lambda: self._apply(contracts))
 
     def _apply(self, contracts: Contracts) -> None:
         database = self._store.address.database
@@ -62,8 +66,8 @@ class Forgetting:
             rules = own_rules(self._retention, engines)
             for drift in ttl_drift(rules, engines, contracts.values(), database):
                 self._store.command(drift.statement)
-                log.info("%s: %s; put right", drift.table, drift.finding)
+                log.info("%s: %s; changed", drift.table, drift.finding)
         except (StoreSchemaError, StoreError) as error:
             said = str(error) if isinstance(error, StoreSchemaError) else error_text(error)
             log.error("contracts' retention is not in force yet, trying again: %s", said)
-            self._try_again_at = self._monotonic() + self._retry_s
+            self._due_at = self._monotonic() + self._retry_s
