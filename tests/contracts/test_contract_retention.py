@@ -104,6 +104,22 @@ def test_an_event_that_declares_no_retention_any_more_is_kept_again(store: Store
     assert held(store, "10s") == {key: [40] for key in METRICS}
 
 
+def test_no_row_of_others_goes_when_a_table_that_forgot_only_some_gets_a_time_for_all(store: Store) -> None:
+    place = table(store.database, "rollups_10s")
+    migrate(store.engine, KEPT, store.database, contracts=[SHORT])
+    store.engine.command(f"SYSTEM STOP TTL MERGES {place}")
+    fill(store, 3)
+    # before the store has looked through the parts with the new rule
+    store.engine.command(
+        f"ALTER TABLE {place} MODIFY TTL window + toIntervalSecond({60 * DAY}) SETTINGS materialize_ttl_after_modify = 0"
+    )
+    store.engine.command(f"SYSTEM START TTL MERGES {place}")
+    until = time.monotonic() + 4
+    while len(held(store, "10s")) == 3 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert held(store, "10s") == {key: [3] for key in METRICS}
+
+
 def test_single_events_go_by_their_own_time(store: Store) -> None:
     place = table(store.database, "events")
     store.engine.command(

@@ -31,6 +31,12 @@ PARTS_GO = "ttl_only_drop_parts = 1, merge_with_ttl_timeout = 14400"
 LONGEST: Final = 250_000
 """Bytes of a statement; servers refuse to parse more than 262,144 unless they are told otherwise."""
 
+NEVER: Final = "greatest({instant}, toDateTime(4291747200))"
+"""2105-12-31, the rule for all rows of a table that forgets only some of them. Without one the store judges a part by its
+conditional times alone, and once the table gets a time for all rows, it drops parts whose condition has passed, with all
+that is in them, unless every part was looked through before (seen with 26.9)."""
+
+_NEVER = re.compile(r"greatest\((window|toDateTime\(\w+\)), toDateTime\(4291747200\)\)(?:, |$)")
 _PART = re.compile(
     r"(window|toDateTime\(\w+\)) \+ toIntervalSecond\((\d+)\)(?: WHERE (?:metric|event) IN \(((?:'(?:[^'\\]|\\.)*'(?:, )?)+)\))?"
 )
@@ -52,7 +58,8 @@ class Ttl:
         groups: defaultdict[int, list[str]] = defaultdict(list)
         for name, seconds in self.names.items():
             groups[seconds].append(name)
-        parts = [] if self.whole is None else [self._after(self.whole)]
+        never = [NEVER.format(instant=self.instant)] if groups else []
+        parts = never if self.whole is None else [self._after(self.whole)]
         parts += [f"{self._after(s)} WHERE {self.column} IN {literals(sorted(groups[s]))}" for s in sorted(groups)]
         return ", ".join(parts)
 
@@ -95,7 +102,8 @@ def live_ttl(engine_full: str) -> Ttl | None:
     text = clause_of(engine_full)
     whole: int | None = None
     names: dict[str, int] = {}
-    instant, at = "", 0
+    never = _NEVER.match(text)
+    instant, at = (never[1], never.end()) if never else ("", 0)
     while at < len(text):
         part = _PART.match(text, at)
         if part is None or (instant and part[1] != instant) or (part[3] is None and whole is not None):

@@ -54,6 +54,7 @@ def test_a_contract_shortens_a_tier_for_its_own_metrics() -> None:
     )
     assert wanted("distinct_10s", ORDERS, VISITS).names == {"order_placed.customer": 86_400}
     assert wanted("rollups_1d", ORDERS).clause == (
+        "greatest(window, toDateTime(4291747200)), "
         "window + toIntervalSecond(2592000) WHERE metric IN ('order_placed', 'order_placed.amount')"
     )
 
