@@ -16,6 +16,7 @@ from streamgauge.console.socket_drops import read_drops
 from streamgauge.console.statsd_intake import METRICS
 from streamgauge.console.statsd_sockets import Datagrams, open_udp, open_unix
 from streamgauge.console.statsd_streams import Streams
+from streamgauge.schemas.errors import place_of
 
 log = logging.getLogger("streamgauge.gateway")
 
@@ -108,8 +109,8 @@ async def serve(gateway: Gateway, ready: Callable[[Mapping[str, str]], None], st
     while not stop.is_set():
         try:
             gateway.step(doors.look)
-        except Exception:  # the service outlives whatever goes wrong in one turn
-            log.exception("a turn failed; the next one follows")
+        except Exception as error:  # the service outlives whatever goes wrong in one turn
+            log.error("a turn failed (%s); the next one follows", place_of(error))
         try:
             await asyncio.wait_for(stop.wait(), TURN_S)
         except TimeoutError:

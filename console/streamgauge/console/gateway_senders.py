@@ -37,7 +37,7 @@ class Sender:
         self.events = make({**context, "instance": stream}, stream)
 
     def __repr__(self) -> str:
-        return f"Sender({self.context.get('service', '')!r})"
+        return "Sender"  # its context is whatever others send
 
 
 class Senders:

@@ -14,6 +14,7 @@ from streamgauge.console.gateway_account import Refusal
 from streamgauge.console.gateway_cells import Series
 from streamgauge.console.gateway_names import RESERVED
 from streamgauge.console.gateway_senders import Sender
+from streamgauge.processors.detectors import scrub_text
 from streamgauge.producers.aggregate import OVERFLOW
 from streamgauge.producers.gains import Taken
 from streamgauge.schemas.batches import MetricHead
@@ -116,7 +117,10 @@ class SeriesIndex:
         names = declared.names.union(keys)
         if keys and (len(declared.heads) >= self._budgets.tag_sets or len(names) > MAX_LABELS):
             if () not in declared.heads:
-                log.warning("metric %s has more sets of tag names than it may: further ones count without tags", name)
+                log.warning(
+                    "metric %s has more sets of tag names than it may: further ones count without tags",
+                    scrub_text(name)[0],
+                )
             return self._bare(name, declared), (), ("tags_dropped",)
         declared.names = names
         head = declared.heads[keys] = MetricHead(name, declared.type, declared.unit, keys)
@@ -132,7 +136,9 @@ class SeriesIndex:
 
     def _overflow(self, sender: Sender, kept: Kept, head: MetricHead) -> Series:
         if (one := kept.overflow.get(head)) is None:
-            log.warning("metric %s of %r has more series than it may: further ones share one", head.name, sender)
+            log.warning(
+                "metric %s has more series of one sender than it may: further ones share one", scrub_text(head.name)[0]
+            )
             one = Series(head, (OVERFLOW,) * len(head.labels), self._dirty.setdefault(sender, []))
             kept.overflow[head] = one
         return one

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from streamgauge.processors.consents import denied
 from streamgauge.processors.event_table import EventTable, TableRollup, event_metrics
 from streamgauge.processors.keys import Halves, KeyTable, RecentKeys
 from streamgauge.processors.metric_table import MetricTable
+from streamgauge.processors.poison import INTERNAL_ERROR
 from streamgauge.processors.refusals import Arrival, dead_letter
 from streamgauge.processors.replayed import REPEAT, as_told, some_buckets, some_numbers
 from streamgauge.processors.residency import WRONG_REGION
@@ -129,6 +131,15 @@ class Accumulator:
         """Account for a replay that came before: a message, and nothing of it."""
         self.refused[REPEAT] += 0
         self.repeats += 1
+        self._count(value)
+
+    def add_poison(self, offset: int, value: bytes | None, now_ms: int, place: str, again: Again | None = None) -> None:
+        """Account for a message that cannot be processed: `place` says where that failed. A letter is left, and no more."""
+        points = 1
+        with suppress(Exception):
+            batch = decode(value, self.tools.max_message_bytes)
+            points = int(batch.count.sum()) if isinstance(batch, MetricBatch) else len(batch.times)
+        self._refuse(Arrival(offset, value, now_ms, again), Refused(INTERNAL_ERROR, place), points)
         self._count(value)
 
     def _count(self, value: bytes | None) -> None:

@@ -22,7 +22,7 @@ from streamgauge.processors.settings import ProcessorSettings
 from streamgauge.processors.transactions import CommitTarget, Committer, PlainCommitter, TransactionalCommitter
 from streamgauge.schemas.contract_topic import ContractFeed
 from streamgauge.schemas.contracts import load_contracts
-from streamgauge.schemas.errors import PositionLost
+from streamgauge.schemas.errors import PositionLost, place_of
 from streamgauge.schemas.topics import DISTINCT, LEDGER, RAW_TOPICS, ROLLUPS, STATE
 
 log = logging.getLogger("streamgauge.processors")
@@ -144,7 +144,7 @@ class Worker:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             if not isinstance(error, PositionLost):  # which says it better itself
-                log.error("stopping: %r", error)
+                log.error("stopping (%s)", place_of(error))
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:

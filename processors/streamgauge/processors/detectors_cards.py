@@ -7,7 +7,8 @@ import re
 from streamgauge.processors.detectors_rule import APART, Detector, when
 
 MIN_DIGITS, MAX_DIGITS, MIN_GROUP = 12, 19, 3
-MAESTRO = frozenset({5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763})
+MAESTRO = frozenset({5018, 5020, 5038, 5893, 6304, 6390, 6759, 6761, 6762, 6763})
+"""More prefixes at 12 digits would take the account numbers of clouds for cards."""
 _NOT_DIGITS = re.compile(r"\D+")
 
 
@@ -42,14 +43,14 @@ def is_issued(digits: str) -> bool:
                 or four == 6011
                 or 644 <= three <= 649
                 or two in {65, 81, 82}
-                or 3528 <= four <= 3589
+                or two == 35
                 or 5085 <= four <= 5089
                 or 6069 <= four <= 6085
             )
         )
         or (length == 15 and (two in {34, 37} or four in {1800, 2131}))
         or (length in {14, 16} and (two in {36, 38, 39} or 300 <= three <= 305))
-        or (16 <= length <= 19 and two == 62)
+        or (16 <= length <= 19 and (two == 62 or 56 <= two <= 58))
         or (12 <= length <= 19 and four in MAESTRO)
     )
     return issued and luhn(digits) and not is_product(digits)

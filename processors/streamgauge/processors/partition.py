@@ -19,6 +19,7 @@ from streamgauge.processors.keys import KeyPolicy, RecentKeys
 from streamgauge.processors.lives import anew
 from streamgauge.processors.memory import SNAPSHOT_EVERY, Memory
 from streamgauge.processors.outputs import Output, OutputPolicy, outputs
+from streamgauge.processors.poison import Poison
 from streamgauge.processors.policy import CommitPolicy
 from streamgauge.processors.position import Position, Verdict
 from streamgauge.processors.replayed import Headers, replay_of
@@ -89,6 +90,7 @@ class Partition:
         self._series = SeriesIndex()
         self._memory = Memory(place, around.sequence_policy, around.state_partitions, around.snapshot_every)
         self._keys = KeyMemory(place, around.key_policy, around.state_partitions)
+        self._poison = Poison(place)
         self._restoring: asyncio.Task[None] | None = None
         self._life = ""
         self._passed_by = False
@@ -294,22 +296,41 @@ class Partition:
         if verdict is Verdict.SEEK:
             await self._seek_back()
             return
+        try:
+            self._behind = not self._take(offset, value, headers)
+        except Exception as error:
+            self._ready.clear()  # at once: what was added of it must not be committed
+            async with self._committing:
+                await self._set_aside(offset, offset + 1, error)
+            return
+        if self._behind:  # its contract, or the keys that have come, are not known yet
+            return
+        if self._accumulator.messages == 1:
+            self._since_ms = self._around.steady_ms()
+        self._position.advance()
+        full = self._around.commit_policy.full(self._accumulator.points, self._accumulator.size, self._share)
+        if full or self._poison.alone(self._position.next):
+            await self.commit()
+
+    def _take(self, offset: int, value: bytes | None, headers: Headers) -> bool:
+        """Add the next message, whatever it is. False, and nothing is added, if it must wait."""
         now = self._around.now_ms()
         again = replay_of(headers, offset)
         if isinstance(again, Again) and self._memory.replays.seen(again):
             self._accumulator.add_repeat(value)
-            self._behind = False
-        else:
-            self._behind = not self._accumulator.add(offset, value, self._around.contracts(), now, self._hold, again)
-            if self._behind:  # its contract, or the keys that have come, are not known yet
-                return
-            if isinstance(again, Again):
-                self._memory.replays.note(again, now // 1000)
-        if self._accumulator.messages == 1:
-            self._since_ms = self._around.steady_ms()
-        self._position.advance()
-        if self._around.commit_policy.full(self._accumulator.points, self._accumulator.size, self._share):
-            await self.commit()
+            return True
+        if (place := self._poison.place(offset)) is not None:
+            self._accumulator.add_poison(offset, value, now, place, again if isinstance(again, Again) else None)
+        elif not self._accumulator.add(offset, value, self._around.contracts(), now, self._hold, again):
+            return False
+        if isinstance(again, Again):
+            self._memory.replays.note(again, now // 1000)
+        return True
+
+    async def _set_aside(self, start: int, end: int, error: Exception) -> None:
+        """Start over from the committed offset: of what was being done there may be a half. What comes then is known."""
+        self._poison.found(start, end, error)
+        await self._reopen()
 
     def _hold(self, wanted: ContractKey) -> bool:
         """Whether to wait for a contract: for a while after it was first missed, and not again later."""
@@ -415,9 +436,14 @@ class Partition:
             now = self._around.now_ms()
             findings, state = self._memory.take(end, now // 1000)  # before anything is awaited: then more is added
             taken = self._keys.take(end, now // 1000)
-            made, _ = await asyncio.to_thread(
-                self._around.outputs, accumulator, start, end, self._series, self._around.output_policy, now, findings
-            )
+            policy = self._around.output_policy
+            try:
+                made, _ = await asyncio.to_thread(
+                    self._around.outputs, accumulator, start, end, self._series, policy, now, findings
+                )
+            except Exception as error:
+                await self._set_aside(start, end, error)
+                return
             keys = await asyncio.to_thread(taken.encode) if taken.messages or taken.obsolete else []
             self._keys.carried(keys)
             await self._commit_or_reopen([*made, *state, *keys], end)
@@ -442,6 +468,7 @@ class Partition:
             self._share = self._around.commit_policy.after_commit(self._share)
             self._committed = end
             self._keys.settle(end)
+            self._poison.settle(end)
 
     async def _reopen(self) -> None:
         """Seeks back at once, even if no further message ever comes: the consumer does not deliver again by itself."""

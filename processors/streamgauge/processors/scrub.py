@@ -32,6 +32,10 @@ class _Verdict(NamedTuple):
     validations: int
 
 
+INNOCENT = _Verdict(None, (), 0)
+"""Nothing was found, and no library was called: the next time it costs the batch nothing either."""
+
+
 class Scrubber:
     """Cleans free text by the detectors. Remembers about `capacity` values that are not long, then starts anew.
 
@@ -63,7 +67,8 @@ class Scrubber:
         self._innocent.clear()
         self._changed.clear()
         self._size = 0
-        self._salt = os.urandom(32)
+        salt = os.urandom(32)
+        self._keyed = {hint: blake2b(digest_size=16, key=salt, person=hint.encode()) for hint in HINTS}
 
     def new_batch(self) -> None:
         """From here on, values cost calls of libraries from a new account. Without one ever, each column has its own.
@@ -120,29 +125,33 @@ class Scrubber:
     def _look_at(self, text: str, hint: str) -> Scrubbed:
         if len(text) > MAX_KEPT:
             return self._charged(self._judge(text, hint), text)
-        known = self._known(hint)
         try:
             suspects = self._rules.suspects(text, hint)
         except Exception:  # it is asked again below, where failing has its place
             suspects = None
         if suspects == ():
-            if self._size >= self._capacity:
-                self.forget()
-                known = self._known(hint)
-            self._size += 1
-            known[text] = text
-            return text, ()
-        code = text.encode("utf-8", "surrogatepass")
-        digest = blake2b(code, digest_size=16, key=self._salt, person=hint.encode()).digest()
+            return self._innocently(text, hint)
+        keyed = self._keyed[hint].copy()
+        keyed.update(text.encode("utf-8", "surrogatepass"))
+        digest = keyed.digest()
         verdict = self._changed.get(digest)
         if verdict is None or (self._left is not None and verdict.validations > self._left):
             verdict = self._judge(text, hint, suspects)
+            if verdict is INNOCENT:
+                return self._innocently(text, hint)
             if self._size >= self._capacity:
                 self.forget()  # and the salt, so that this one cannot be remembered
             elif verdict.rules != (UNCHECKED,):
                 self._size += 1
                 self._changed[digest] = verdict
         return self._charged(verdict, text)
+
+    def _innocently(self, text: str, hint: str) -> Scrubbed:
+        if self._size >= self._capacity:
+            self.forget()
+        self._size += 1
+        self._known(hint)[text] = text
+        return text, ()
 
     def _charged(self, verdict: _Verdict, text: str) -> Scrubbed:
         if self._left is not None:
@@ -154,6 +163,8 @@ class Scrubber:
             clean, rules, validations = self._rules.scrub(text, hint, self._left, suspects)
         except Exception:  # whatever is wrong with a detector, its text must not go on
             clean, rules, validations = f"[{FAILED}]", (FAILED,), 0
+        if not rules and not validations:
+            return INNOCENT
         return _Verdict(clean if rules else None, rules, validations)
 
 

@@ -15,6 +15,7 @@ from weakref import WeakSet
 from streamgauge.producers import hosts, native
 from streamgauge.producers.accounts import FlushReport
 from streamgauge.producers.settings import ProducerSettings
+from streamgauge.schemas.errors import place_of
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +71,8 @@ class Lifecycle:
         for hand_over in list(self.feeding):
             try:
                 hand_over()
-            except Exception:
-                log.exception("what a bridge holds cannot be handed over")
+            except Exception as error:
+                log.error("what a bridge holds cannot be handed over (%s)", place_of(error))
 
     @contextmanager
     def undivided(self) -> Generator[None]:

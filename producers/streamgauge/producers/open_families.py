@@ -20,6 +20,7 @@ from streamgauge.producers.gains import Gains, Taken, gains_of, points_by_name
 from streamgauge.producers.own_metrics import NAMES
 from streamgauge.producers.text import unicode
 from streamgauge.schemas.batches import MAX_INSTANT_MS, Delta, MetricHead
+from streamgauge.schemas.errors import place_of
 from streamgauge.schemas.names import MAX_LABELS, label_values, metric_name, unit_name
 from streamgauge.schemas.windows import TIERS, window_start
 
@@ -88,8 +89,8 @@ class OpenFamilies:
         try:
             with self._lock:
                 reason = self._add(head, labels, delta)
-        except Exception:  # a telemetry call never takes the application down
-            log.debug("metric %s: a delta cannot be taken", head.name, exc_info=True)
+        except Exception as error:  # a telemetry call never takes the application down
+            log.debug("metric %s: a delta cannot be taken (%s)", head.name, place_of(error))
             reason = "internal_error"
         if reason:
             self.refuse(head.name, reason, delta.count)

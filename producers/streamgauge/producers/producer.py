@@ -30,7 +30,7 @@ from streamgauge.producers.shipping import Shipping, open_spool
 from streamgauge.producers.transport import KafkaTransport, Transport, kafka_config
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.consent import Consent
-from streamgauge.schemas.errors import DeclarationError
+from streamgauge.schemas.errors import DeclarationError, place_of
 from streamgauge.schemas.events import Event, contract_of, resolvers_of
 
 log = logging.getLogger(__name__)
@@ -329,8 +329,8 @@ class Producer:
                     self._transport.poll(min(pause or POLL_S, POLL_S))
                 else:
                     self._wait(pause)
-            except Exception:  # the flusher outlives whatever goes wrong in one round
-                log.exception("a flush failed; the next one follows")
+            except Exception as error:  # the flusher outlives whatever goes wrong in one round
+                log.error("a flush failed (%s); the next one follows", place_of(error))
                 native.sleep(1)
 
     def _wait(self, pause: float) -> None:

@@ -14,6 +14,7 @@ StreamgaugeError
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -88,3 +89,14 @@ class Refused(StreamgaugeError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+def place_of(error: BaseException) -> str:
+    """The kind of an unforeseen error and the line that raised it, for logs. Its text may hold what was being worked on."""
+    trace = error.__traceback__
+    if trace is None:
+        return type(error).__name__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code
+    return f"{type(error).__name__} in {code.co_name}, {os.path.basename(code.co_filename)}:{trace.tb_lineno}"

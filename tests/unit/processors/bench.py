@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from streamgauge.processors.accumulator import Contracts
 from streamgauge.processors.keys import KeyPolicy
-from streamgauge.processors.outputs import OutputPolicy
-from streamgauge.processors.partition import Partition, Surroundings
+from streamgauge.processors.outputs import OutputPolicy, outputs
+from streamgauge.processors.partition import MakeOutputs, Partition, Surroundings
 from streamgauge.processors.policy import CommitPolicy
 from tests.unit.processors.fakes import Clock, FakeBroker, FakeCommitter, Store
 from tests.unit.processors.raw import CONTRACTS, NOW, PLACE, events, tools
@@ -31,6 +31,7 @@ class Bench:
     commit_policy: CommitPolicy = field(default_factory=CommitPolicy)
     key_policy: KeyPolicy = field(default_factory=KeyPolicy)
     go_on_after_loss: bool = False
+    outputs: MakeOutputs = outputs
     faults: dict[str, int] = field(default_factory=dict[str, int])
     fault: type[Exception] = ConnectionError
     gates: dict[str, asyncio.Event] = field(default_factory=dict[str, asyncio.Event])
@@ -56,6 +57,7 @@ class Bench:
             retry_s=0,
             key_policy=self.key_policy,
             go_on_after_loss=self.go_on_after_loss,
+            outputs=self.outputs,
         )
         return Partition(PLACE, FakeCommitter(self.store, self.at), around)
 

@@ -48,7 +48,9 @@ ISSUERS = {
     "jcb low": ("3528", 16),
     "jcb high": ("3589", 16),
     "mir": ("2202", 16),
+    "jcb as test numbers have it": ("3503", 16),
     "maestro": ("6759", 18),
+    "maestro 56 to 58": ("5698", 16),
     "maestro 12": ("6763", 12),
     "jcb 15": ("1800", 15),
 }

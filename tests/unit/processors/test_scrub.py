@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
+from streamgauge.processors.detectors import standard_rules
 from streamgauge.processors.scrub import MAX_KEPT, Scrubber
 
 
@@ -50,13 +51,21 @@ def test_what_was_found_is_never_kept_as_it_was() -> None:
     assert "0412" not in kept
 
 
+def test_what_looks_suspicious_and_is_not_is_known_when_it_comes_again() -> None:
+    scrubber = Scrubber()
+    suspicious = "payment@18.46.23.tgz"
+    assert standard_rules().suspects(suspicious)
+    assert scrubber.value(suspicious) == (suspicious, ())
+    assert suspicious in vars(scrubber)["_innocent"][""]
+
+
 def test_a_scrubber_forgets_on_demand_and_finds_the_same_again() -> None:
     scrubber = Scrubber()
     before = [scrubber.value(text) for text in ("jane@example.com", "blameless")]
-    salt = vars(scrubber)["_salt"]
+    keyed = vars(scrubber)["_keyed"][""].digest()
     scrubber.forget()
     assert "blameless" not in repr(vars(scrubber))
-    assert vars(scrubber)["_salt"] != salt
+    assert vars(scrubber)["_keyed"][""].digest() != keyed
     assert [scrubber.value(text) for text in ("jane@example.com", "blameless")] == before
 
 

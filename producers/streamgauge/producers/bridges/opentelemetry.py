@@ -28,6 +28,7 @@ from streamgauge.producers.bridges.opentelemetry_points import PointReader
 from streamgauge.producers.producer import Producer
 from streamgauge.producers.settings import OTEL_ATTRIBUTES, ProducerSettings
 from streamgauge.producers.text import plain
+from streamgauge.schemas.errors import place_of
 from streamgauge.schemas.histogram import SCALE
 from streamgauge.schemas.settings import variable
 
@@ -90,8 +91,8 @@ class StreamgaugeMetricExporter(MetricExporter):
                 for scope in one.scope_metrics:
                     for metric in scope.metrics:
                         self._reader.read(scope.scope.name, metric, families)
-        except Exception:
-            log.exception("metrics of OpenTelemetry cannot be exported")
+        except Exception as error:
+            log.error("metrics of OpenTelemetry cannot be exported (%s)", place_of(error))
             return MetricExportResult.FAILURE
         finally:
             detach(token)

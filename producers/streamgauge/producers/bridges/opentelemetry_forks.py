@@ -16,6 +16,7 @@ from weakref import WeakSet
 from opentelemetry.metrics import get_meter_provider
 
 from streamgauge.producers import lifecycle
+from streamgauge.schemas.errors import place_of
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Forks:
             if hasattr(provider, "force_flush"):
                 provider.force_flush(timeout_millis=seconds * 1_000)
         except Exception as error:
-            log.warning("metrics could not be flushed: %s", error)
+            log.warning("metrics could not be flushed (%s)", place_of(error))
         finally:
             self._here.handing_over = False
 

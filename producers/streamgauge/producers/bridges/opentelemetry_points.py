@@ -22,6 +22,7 @@ from streamgauge.producers.cumulative import MAX_STREAMS, Cumulative, Number, Ru
 from streamgauge.producers.open_families import Labels, OpenFamilies, open_series
 from streamgauge.producers.text import attribute_text
 from streamgauge.schemas.batches import Delta, MetricHead
+from streamgauge.schemas.errors import place_of
 from streamgauge.schemas.foreign_histograms import (
     Distribution,
     Explicit,
@@ -60,7 +61,7 @@ class PointReader:
             except (InconsistentHistogram, ArithmeticError):
                 families.refuse(name, "inconsistent", points)
             except Exception as error:  # whatever is wrong with one point, the others go on
-                log.debug("a point of %s cannot be read: %r", metric.name, error)
+                log.debug("a point of %s cannot be read (%s)", metric.name, place_of(error))
                 families.refuse(name, "internal_error", points)
 
     def _add(self, scope: str, metric: Metric, kind: str, point: Points, families: OpenFamilies) -> None:

@@ -27,7 +27,7 @@ from streamgauge.producers.prometheus.names import wire_head
 from streamgauge.producers.prometheus.readings import Gain, Readings
 from streamgauge.producers.prometheus.wrapper import OwnMetric
 from streamgauge.producers.text import unicode
-from streamgauge.schemas.errors import SettingsError
+from streamgauge.schemas.errors import SettingsError, place_of
 
 if TYPE_CHECKING:
     from streamgauge.producers.producer import Producer
@@ -72,8 +72,8 @@ class RegistryBridge:
                     log.error("cannot read what collectors show as %s", ", ".join(self._readings.unreadable))
             except SettingsError:
                 raise
-            except Exception:  # a collector of the application's must not end the thread
-                log.exception("the registry could not be read; the next reading makes up for it")
+            except Exception as error:  # a collector of the application's must not end the thread
+                log.error("the registry could not be read (%s); the next reading makes up for it", place_of(error))
                 return 0
             return len(gains)
 

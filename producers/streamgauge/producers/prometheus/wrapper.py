@@ -25,7 +25,7 @@ from streamgauge.producers.prometheus.names import wire_head
 from streamgauge.producers.prometheus.source import Source, refusing, source_of
 from streamgauge.producers.prometheus.validation import validate_labelnames, validate_metric_name
 from streamgauge.schemas.batches import Delta, MetricHead
-from streamgauge.schemas.errors import SettingsError
+from streamgauge.schemas.errors import SettingsError, place_of
 
 if TYPE_CHECKING:
     from streamgauge.producers.producer import Producer
@@ -338,8 +338,8 @@ class MetricWrapperBase(Collector):
             call(self._bind())
         except SettingsError:
             raise
-        except Exception:  # a telemetry call never takes the application down
-            log.exception("metric %s: a call is not sent", self._name)
+        except Exception as error:  # a telemetry call never takes the application down
+            log.error("metric %s: a call is not sent (%s)", self._name, place_of(error))
 
     def _taken(self, delta: Delta) -> Taken:
         # what Taken(...) does, without the call of Python that it is
