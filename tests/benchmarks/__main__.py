@@ -30,6 +30,7 @@ BENCHMARKS = {
     "transactions": "what a worker's transactions cost, beside acknowledged sends and a committed offset",
     "small_instances": "CPU a message of 2,000 instances that send 20 points each",
     "sink": "rows a second into four tiers, beside a bare insert of the same blocks",
+    "single_events": "what a single event costs in sink and store",
     "latency": "from emit until SQL shows it, at 20,000 events a second",
     "memory": "peak memory of worker and sink behind a backlog of 2 GB",
     "keys": "CPU and memory an idempotency key, and the time to restore them",

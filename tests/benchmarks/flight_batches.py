@@ -23,16 +23,19 @@ BATCH_ROWS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the flights are grouped by: dimensions and the width of a window. `unique` also counts tail numbers."""
+    """What the flights are grouped by: dimensions and the width of a window. `unique` also counts tail numbers, `single` also
+    keeps each event by itself."""
 
     dimensions: tuple[str, ...]
     granularity: str
     unique: bool = False
+    single: bool = False
 
     @property
     def name(self) -> str:
         """Short, for tables and regions."""
-        return "_".join((*self.dimensions, self.granularity, *(("tails",) if self.unique else ())))
+        more = [word for word, said in (("tails", self.unique), ("single", self.single)) if said]
+        return "_".join((*self.dimensions, self.granularity, *more))
 
     @property
     def width_ms(self) -> int:
@@ -45,7 +48,7 @@ class Case:
         fields["dep_delay"] = Field("measure", "number", unit="min", optional=True)
         if self.unique:
             fields["tailnum"] = Field("unique", optional=True)
-        return Contract("flight", 1, fields, granularity=self.granularity, time="time_hour")
+        return Contract("flight", 1, fields, granularity=self.granularity, time="time_hour", store_events=self.single)
 
     def cells(self) -> int:
         """How many series-windows a year of flights has."""

@@ -37,6 +37,7 @@ CASES = (
     Case(("carrier", "origin"), "1d"),
     Case(("carrier", "origin"), "1h"),
     Case(("carrier", "origin"), "1h", unique=True),
+    Case(("carrier", "origin"), "1h", unique=True, single=True),
     Case(("origin", "dest"), "1h"),
 )
 BUDGETS = {"carrier_origin_1h": "<= 1.0", "origin_dest_1h": "<= 3.0"}

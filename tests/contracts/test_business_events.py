@@ -52,6 +52,8 @@ def happened(kinds: Any) -> Iterator[tuple[Event, datetime]]:
     for feature, customers in (("search", people("ann", "bob", "cid", "dan")), ("export", people("ann", "ann"))):
         for customer in customers:
             yield kinds.FeatureUsed(feature=feature, plan="pro", customer_id=customer), NOW
+    for customer, amount in (("c-ann", 10.0), ("c-ann", 2.5), ("c-bob", 7.0)):
+        yield kinds.OrderReturned(reason="damaged", amount=amount, customer_id=customer), NOW
     changes = [("started", 10.0, LAST_MONTH)] * 10 + [("started", 10.0, NOW)] * 2 + [("cancelled", -10.0, NOW)] * 3
     for number, (change, monthly, at) in enumerate(changes):
         yield (
@@ -138,6 +140,16 @@ def test_churn_is_what_ended_by_what_there_was(rolled_up: RolledUp) -> None:
     assert [row[1:4] for row in subscriptions] == [(10, 0, 10), (2, 3, 9)]
     assert [row[4] for row in subscriptions] == [None, 0.3]
     assert [row[1:] for row in revenue] == [(100.0, 100.0, 0.0), (-10.0, 90.0, -30.0)]
+
+
+def test_single_events_say_who_by_a_token_what_and_when(rolled_up: RolledUp) -> None:
+    ((row,),) = answers(rolled_up, "business-events.md", 6)
+
+    token, returned, value, reasons, latest = row
+    assert (returned, value, reasons) == (2, 12.5, ["damaged"])
+    assert "_k" in token
+    assert "ann" not in token
+    assert abs(latest.timestamp() - NOW.timestamp()) < 1
 
 
 def test_requests_and_operations_answer_one_question(rolled_up: RolledUp) -> None:

@@ -17,11 +17,10 @@ from streamgauge.schemas.windows import DAY_MS, window_start
 from streamgauge.sinks.catalog import at_once
 from streamgauge.sinks.ddl import table
 from streamgauge.sinks.forgetting import Forgetting
-from streamgauge.sinks.migrations import engines_of, find_drift, migrate
-from streamgauge.sinks.retention import FOR_EVER, Retention, Rule
+from streamgauge.sinks.migrations import find_drift, migrate
+from streamgauge.sinks.retention import FOR_EVER, Retention
 from streamgauge.sinks.store import Store as HttpStore
 from streamgauge.sinks.store import StoreAddress
-from streamgauge.sinks.table_ttl import ttl_drift
 from tests.support.tables import KEPT, ORDERS, Row, Store
 
 pytestmark = pytest.mark.clickhouse
@@ -122,20 +121,14 @@ def test_no_row_of_others_goes_when_a_table_that_forgot_only_some_gets_a_time_fo
 
 def test_single_events_go_by_their_own_time(store: Store) -> None:
     place = table(store.database, "events")
-    store.engine.command(
-        f"CREATE TABLE IF NOT EXISTS {place} (event LowCardinality(String), at DateTime64(3, 'UTC')) ENGINE = MergeTree"
-        " PARTITION BY toYYYYMMDD(at) ORDER BY (event, at) SETTINGS ttl_only_drop_parts = 1"
-    )
     for event in ("order_placed", "visit"):
         for day in (0, 2, 40):
             store.engine.command(
                 f"INSERT INTO {place} (event, at) SELECT '{event}', toDateTime({days_ago(day)}, 'UTC')"
             )
-    declared = replace(ORDERS, retention_tiers={"events": "1d"})
-    rules = [Rule("events", "at", 30 * DAY_MS)]
-    for drift in ttl_drift(rules, engines_of(store.engine, store.database), [declared], store.database):
-        store.engine.command(drift.statement)
-    assert list(ttl_drift(rules, engines_of(store.engine, store.database), [declared], store.database)) == []
+    declared = replace(ORDERS, retention_tiers={"events": "1d"}, store_events=True)
+    migrate(store.engine, Retention(), store.database, contracts=[declared])
+    assert find_drift(store.engine, Retention(), store.database, [declared]) == []
     merge(store, "events")
     assert store.rows("SELECT event, count() FROM db.events GROUP BY event ORDER BY event") == [
         ("order_placed", 1),

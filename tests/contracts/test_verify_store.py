@@ -9,20 +9,24 @@ from pathlib import Path
 import pytest
 
 from streamgauge.console.accounts_store import read_ends, read_verification
-from streamgauge.console.verify import Verification
+from streamgauge.console.verify import EventRows, Verification
 from streamgauge.producers import Counter, Histogram
 from streamgauge.producers.testing import captured_producer
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.settings import FOR_EVER
+from streamgauge.schemas.topics import SCRUBBED
 from streamgauge.schemas.windows import DAY_MS, TIER_NAMES
+from streamgauge.sinks.event_blocks import event_insert
 from streamgauge.sinks.migrations import migrate
 from streamgauge.sinks.retention import Retention
 from tests.support.rolled_up import REGION, RolledUp
+from tests.unit.sinks.messages import EVENTS_BLOCK, EVENTS_PLACE, single_events
 
 pytestmark = pytest.mark.clickhouse
 
 NOW_MS = 1_800_000_000_000
 KEPT = (FOR_EVER,) * 4
+EVENTS_AT = replace(EVENTS_PLACE, region=REGION, topic=SCRUBBED.name(REGION))
 
 
 @pytest.fixture
@@ -260,6 +264,74 @@ def test_a_block_of_which_a_message_was_refused_is_not_missing(region: RolledUp)
         f"VALUES ('{REGION}', '{place.topic}', {place.partition}, 1, 'bad_json', 1, now())"
     )
     assert found(region).exact
+
+
+@pytest.fixture
+def events(region: RolledUp) -> RolledUp:
+    """The same store with two more transactions, whose rows went on as single events: three and four, in two blocks."""
+    last = region.entries[-1]
+    for turn, rows in enumerate((3, 4)):
+        entry = replace(
+            last, start=last.end + turn, end=last.end + turn + 1, messages=1, points={}, sums={}, events=rows
+        )  # fmt: skip
+        region.store.insert_ledger([entry], f"sent {turn}")
+        insert_events(region, turn, rows)
+    return region
+
+
+def insert_events(region: RolledUp, at: int, rows: int, token: str = "") -> None:
+    """A block of one message with so many rows."""
+    block = replace(EVENTS_BLOCK, place=EVENTS_AT, start=at, end=at + 1)
+    region.store.insert_block(event_insert([single_events([NOW_MS] * rows)], block), token or block.token)
+
+
+def test_single_events_that_are_all_there_are_exact(events: RolledUp) -> None:
+    account = found(events)
+    assert (account.events, account.whole) == (EventRows(7, 7, 0), True)
+    (chain,) = [one for one in account.blocks if one.topic == EVENTS_AT.topic]
+    assert (chain.start, chain.end, chain.blocks, chain.rows) == (0, 2, 2, 7)
+
+
+def test_a_missing_block_of_single_events_is_lost(events: RolledUp) -> None:
+    insert_events(events, 3, 1)
+    change_blocks(events, "DELETE WHERE block_from = 1 AND topic LIKE '%events_scrubbed%'")
+    account = found(events)
+    assert (account.lost, account.misplaced, account.exact) == (3, 2, False), "four are missing, one is there too many"
+
+
+def test_the_last_block_of_single_events_is_missed_too_though_it_leaves_no_gap(events: RolledUp) -> None:
+    change_blocks(events, "DELETE WHERE block_from = 1 AND topic LIKE '%events_scrubbed%'")
+    account = found(events)
+    assert (account.lost, account.doubled, account.misplaced, account.exact) == (4, 0, 0, False)
+
+
+def test_a_block_of_single_events_that_came_again_past_its_token_is_doubled(events: RolledUp) -> None:
+    insert_events(events, 1, 4, token="another")
+    assert events.store.query_rows(f"SELECT count() FROM `{events.database}`.events") == [(11,)]
+    account = found(events)
+    assert (account.events, account.lost, account.doubled) == (EventRows(7, 11, 4), 0, 4)
+    later = read_verification(events.store, events.database, REGION, KEPT, DAY_MS, NOW_MS)
+    assert (later.events, later.doubled) == (EventRows(None, 11, 4), 4), "where not everything is looked at, too"
+
+
+def test_single_events_that_no_transaction_sent_are_doubled(events: RolledUp) -> None:
+    insert_events(events, 2, 5)
+    assert (found(events).lost, found(events).doubled) == (0, 5)
+
+
+def test_forgotten_single_events_are_not_missed(events: RolledUp) -> None:
+    events.store.command(f"ALTER TABLE `{events.database}`.events DELETE WHERE 1 SETTINGS mutations_sync = 2")
+    assert found(events).exact
+
+
+def test_sums_of_single_events_are_not_compared_once_the_accounts_have_begun_to_forget(events: RolledUp) -> None:
+    account = read_verification(events.store, events.database, REGION, KEPT, 0, NOW_MS + 400 * DAY_MS)
+    assert account.events == EventRows(None, 7, 0)
+
+
+def change_blocks(region: RolledUp, how: str) -> None:
+    """Alter the list of blocks by hand."""
+    region.store.command(f"ALTER TABLE `{region.database}`.blocks {how} SETTINGS mutations_sync = 2")
 
 
 def test_only_the_days_that_were_asked_for_are_looked_at(region: RolledUp) -> None:

@@ -22,7 +22,7 @@ from streamgauge.schemas.contract_topic import publish
 from streamgauge.schemas.packing import pack_strings
 from streamgauge.schemas.topics import EVENTS, METRICS, RAW_TOPICS, TOPICS
 from tests.integration.test_embedded import Dev
-from tests.support.canaries import NAMES, PERSONAL, SECRET, anywhere, event, everything, metric, traces
+from tests.support.canaries import NAMES, PERSONAL, SECRET, anywhere, event, everything, metric, single, traces
 from tests.support.deployment import KEY, Deployment
 from tests.support.kafka import Broker
 from tests.support.progress import Progress, insistent
@@ -79,7 +79,11 @@ def send(bootstrap: str, region: str, messages: list[Message]) -> None:
     """The messages, among batches of ordinary ones."""
     publish(Producer({"bootstrap.servers": bootstrap}), region, list(CONTRACTS.values()))
     producer = Producer({"bootstrap.servers": bootstrap})
-    good = [(EVENTS.kind, event(fields={"country": pack_strings([SEEN])})), (METRICS.kind, metric(series=[[0, SEEN]]))]
+    good = [
+        (EVENTS.kind, event(fields={"country": pack_strings([SEEN])})),
+        (EVENTS.kind, single(remark=pack_strings([SEEN]))),
+        (METRICS.kind, metric(series=[[0, SEEN]])),
+    ]
     ordinary: list[Message] = [(kind, orjson.dumps(now(body)), "", []) for kind, body in good]
     for kind, value, key, headers in [*messages, *ordinary]:
         sent: list[Any] = []
@@ -181,6 +185,8 @@ def test_nothing_leaks_from_a_region_on_servers(kafka: Broker, tmp_path: Path, u
         progress.close()
         sung = "SELECT count() FROM series WHERE has(mapValues(labels), {s:String})"
         until(lambda: region.rows(sung, {"s": SEEN}) == [(2,)], "both ordinary batches are stored")
+        kept = "SELECT count() FROM events WHERE has(mapValues(texts), {s:String})"
+        until(lambda: region.rows(kept, {"s": SEEN}) == [(1,)], "the single event is stored")
         refused = "SELECT count() FROM dead"
         until(lambda: int(region.rows(refused)[0][0]) > len(NAMES), "letters are stored")
         region.verify("20s")
@@ -194,6 +200,7 @@ def test_nothing_leaks_from_a_region_on_servers(kafka: Broker, tmp_path: Path, u
             ("doctor", "--json"),
             ("query", "SELECT * FROM series"),
             ("query", "SELECT * FROM dead"),
+            ("query", "SELECT * FROM asked_events"),
             ("dead", "replay", "--dry-run", "--json"),
         ):
             ended = region.run(*words)
@@ -205,8 +212,8 @@ def test_nothing_leaks_from_a_region_on_servers(kafka: Broker, tmp_path: Path, u
         outputs, shown = leaks(marks, iter(said))
         left, _ = leaks(marks, files(tmp_path))
         assert [*found, *more, *outputs, *left] == []
-        assert f"sg.{unique}.rollups.v1" in seen
-        assert "streamgauge.series" in in_tables
+        assert {f"sg.{unique}.rollups.v1", f"sg.{unique}.events_scrubbed.v1"} <= seen
+        assert {"streamgauge.series", "streamgauge.events"} <= in_tables
         assert {"tail --from-beginning", "query SELECT * FROM series"} <= shown
 
 
@@ -217,6 +224,7 @@ def test_nothing_leaks_from_a_region_in_one_process(tmp_path: Path) -> None:
         bootstrap, region = str(dev.addresses["brokers"]), str(dev.addresses["region"])
         send(bootstrap, region, messages)
         dev.wait_for(f"SELECT count() FROM series WHERE has(mapValues(labels), '{SEEN}')", 2)
+        dev.wait_for(f"SELECT count() FROM events WHERE has(mapValues(texts), '{SEEN}')", 1)
         dev.wait_for(f"SELECT count() > {len(NAMES)} FROM dead", 1)
         pages: list[tuple[str, bytes]] = []
         for path in ("/", "/api/state", "/api/board", "/api/catalog"):

@@ -216,6 +216,7 @@ def test_what_was_altered_by_hand_is_found_and_the_remedies_heal_it(store: Store
     altered = {
         ("tables", "blocks"): "ALTER TABLE db.blocks MODIFY COLUMN points UInt32",
         ("retention", "distinct_1h"): "ALTER TABLE db.distinct_1h MODIFY TTL window + INTERVAL 1 DAY",
+        ("retention", "events"): "ALTER TABLE db.events REMOVE TTL",
         ("tables", "series"): "ALTER TABLE db.series DROP COLUMN tenant",
         ("views", "rollups_1d_feed"): "DROP VIEW db.rollups_1d_feed",
         ("tables", "dead"): "DROP TABLE db.dead",
@@ -229,6 +230,7 @@ def test_what_was_altered_by_hand_is_found_and_the_remedies_heal_it(store: Store
     assert {one.where for one in found.values()} - {where for _, where in altered} == {
         "rollups_blocks_feed",
         "distinct_blocks_feed",
+        "events_blocks_feed",
     }
     for one in (found[key] for key in altered):
         for statement in one.sql.split(";\n"):
@@ -310,7 +312,7 @@ def told(region: Region, contracts: tuple[Contract, ...]) -> set[str]:
 
 
 def test_a_contract_that_declares_less_shortens_the_topics_that_hold_its_rows(region: Region) -> None:
-    declared = (Contract("visit", 1, {}, retention="2d"),)
+    declared = (Contract("visit", 1, {}, retention="2d", store_events=True),)
     late = {topic.name(region.name) for topic in USED if topic is not DISTINCT}
     assert told(region, declared) == late
     asked = asked_by(declared)
@@ -331,7 +333,9 @@ def test_a_contract_that_declares_less_shortens_the_topics_that_hold_its_rows(re
 def test_the_command_for_topics_shortens_them_and_says_which_contract_asked(
     region: Region, deployment: Deployment
 ) -> None:
-    declared = Contract("visit", 1, {"page": Field("dimension")}, retention="2d", retention_tiers={"events": "1d"})
+    declared = Contract(
+        "visit", 1, {"page": Field("dimension")}, retention="2d", retention_tiers={"events": "1d"}, store_events=True
+    )
     publish(Producer({"bootstrap.servers": region.bootstrap}), region.name, [declared])
     dry = deployment.run("topics", "--region", region.name, "--dry-run", "--json")
     made = deployment.run("topics", "--region", region.name, "--json")

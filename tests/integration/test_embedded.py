@@ -121,15 +121,17 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
 
 
 EMITTER = """
-from streamgauge.producers import Counter, Dimension, Event, Measure, emit, get_default, unit
+from streamgauge.producers import Counter, Dimension, Event, FreeText, Measure, Unique, emit, get_default, unit
 
 
-class OrderPlaced(Event, owner="checkout", purpose="analytics"):
+class OrderPlaced(Event, owner="checkout", purpose="analytics", store_events=True):
     country: Dimension[str]
     amount: Measure[float, unit("{USD}")]
+    email: Unique[str]
+    remark: FreeText[str]
 
 
-emit(OrderPlaced(country="JP", amount=42.5))
+emit(OrderPlaced(country="JP", amount=42.5, email="ana@example.com", remark="tell ana@example.com"))
 requests = Counter("checkout_requests", "Requests served", ["endpoint", "status"])
 for number in range(1000):
     requests.labels("/pay", "500" if number % 10 == 0 else "200").inc()
@@ -149,6 +151,8 @@ def test_a_service_with_nothing_configured_is_seen_in_sql_and_survives_a_restart
     dev.wait_for("SELECT sum(count) FROM rollups_1d WHERE metric = 'checkout_requests'", 1000)
     assert dev.one(rate) == pytest.approx(0.1)
     dev.wait_for("SELECT (country, count, amount_sum) FROM order_placed_1d", ("JP", 1, 42.5))
+    rows = "SELECT groupArray((country, amount, remark, substring(email, 1, 6), service)) FROM order_placed_events"
+    dev.wait_for(rows, [("JP", 42.5, "tell [email]", "em_k1_", dev.one("SELECT any(service) FROM order_placed_1d"))])
     page = urllib.request.urlopen(dev.addresses["page"], timeout=10).read()
     assert b"streamgauge" in page.lower()
     account = json.loads(run(tmp_path, "verify", "--json").stdout)
@@ -161,6 +165,7 @@ def test_a_service_with_nothing_configured_is_seen_in_sql_and_survives_a_restart
         assert again.one("SELECT sum(count) FROM rollups_1d WHERE metric = 'checkout_requests'") == 1000
         emit(tmp_path)
         again.wait_for("SELECT sum(count) FROM rollups_1d WHERE metric = 'checkout_requests'", 2000)
+        again.wait_for("SELECT (count(), uniqExact(email)) FROM order_placed_events", (2, 1))
         account = json.loads(run(tmp_path, "verify", "--json").stdout)
         assert (account["lost"], account["doubled"]) == (0, 0), (
             "offsets of the new broker start anew, the account goes on"

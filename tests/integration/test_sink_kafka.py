@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.cimpl import NewTopic
 
 from streamgauge.schemas.contract_topic import publish
-from streamgauge.schemas.contracts import Contract
-from streamgauge.schemas.topics import DEAD
+from streamgauge.schemas.contracts import Contract, Field
+from streamgauge.schemas.topics import DEAD, RAW_TOPICS, SCRUBBED, STATE
 from streamgauge.schemas.windows import TIER_NAMES
 from streamgauge.sinks.ddl import literal
 from tests.support.sink_region import POINTS, Region, settled, until
@@ -48,6 +50,51 @@ def test_a_sink_killed_around_its_insert_stores_the_very_same_range_again_once(r
     region.all_stored()
     assert region.end("next") == 0
     assert region.committed() == (9, f"stored topic {words[-1]}")
+
+
+VISIT = Contract(
+    "visit", 1,
+    {"place": Field("dimension"), "number": Field("measure", "number"), "customer": Field("unique")},
+    time="at", store_events=True,
+)  # fmt: skip
+VISITS = 300
+
+
+def test_single_events_of_a_worker_are_in_once_though_the_sink_is_killed_between_insert_and_commit(
+    region: Region,
+) -> None:
+    region.make_topics((*RAW_TOPICS, STATE))
+    (region.directory / "visit.json").write_bytes(VISIT.dump())
+    contracts = {"STREAMGAUGE_CONTRACTS": str(region.directory / "visit.json")}
+    region.start("worker", command="process", **contracts)
+    killed = region.start(module="tests.support.killed_sink", KILL_AT="commit", KILL_OF=SCRUBBED.kind, **contracts)
+    at = datetime.now(UTC).isoformat()
+    rows = [f"{at},{('DE', 'FR')[n % 2]},{n},customer {n}" for n in range(VISITS)]
+    (region.directory / "visits.csv").write_text("\n".join(["at,place,number,customer", *rows]))
+    environ = region.deployment.environ | {"STREAMGAUGE_REGION": region.name}
+    words = region.deployment.command("replay", "visits.csv", "--contract", "visit.json")
+    subprocess.run(words, env=environ, cwd=region.directory, check=True, capture_output=True)
+    assert killed.wait(40) == -signal.SIGKILL
+    topic = SCRUBBED.name(region.name)
+    offset, metadata = region.committed(topic)
+    assert metadata.startswith(f"pending {offset}-"), "it is in, and nobody has said so"
+    assert region.rows("SELECT count() > 0 FROM visit_events") == [(1,)]
+    region.start("next", **contracts)
+    region.says(f"{topic}/0: offsets {metadata.split()[1]} are stored again", "next")
+    until(lambda: region.rows("SELECT count() FROM visit_events") == [(VISITS,)], 30, lambda: region.log("next"))
+    assert region.rows(
+        "SELECT uniqExact(number), sum(number), uniqExact(customer), countIf(place = 'DE'),"
+        " countIf(position(customer, '_k1_') = 3) FROM visit_events"
+    ) == [(VISITS, VISITS * (VISITS - 1) / 2, VISITS, VISITS // 2, VISITS)]
+    sent = "SELECT sum(events) FROM ledger FINAL WHERE region = {name:String}"
+    until(lambda: region.rows(sent) == [(VISITS,)], 20)
+    assert region.end("worker") == 0
+    assert region.end("next") == 0
+    verified = subprocess.run(
+        region.deployment.command("verify", "--json"), env=environ, check=False, capture_output=True
+    )
+    account = json.loads(verified.stdout)
+    assert (account["events"], verified.returncode) == ({"ledger": VISITS, "stored": VISITS, "repeated": 0}, 0)
 
 
 def test_a_thawed_zombie_doubles_nothing_and_learns_that_it_is_fenced(region: Region, gate: StoreGate) -> None:

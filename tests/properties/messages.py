@@ -28,6 +28,7 @@ from streamgauge.schemas.rollups import (
     SeriesLabels,
 )
 from streamgauge.schemas.row_sets import RowSet, row_set
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents
 from streamgauge.schemas.state import Hole, Replay, StateMessage, StreamState
 from streamgauge.schemas.windows import TIER_NAMES, TIERS
 
@@ -285,7 +286,47 @@ ledger_entries = st.builds(
         st.tuples(st.integers(0, 3), st.integers(0, 49_710)), st.tuples(finite_sums, finite_sums), max_size=3
     ),
     policies=st.lists(st.text(min_size=1, max_size=64), max_size=3).map(tuple),
+    events=naturals,
 )
+
+
+@st.composite
+def string_columns(draw: st.DrawFn, n: int) -> Strings:
+    """A column of strings, some of them missing; its dictionary may hold what no row points at, and one value twice."""
+    dictionary = draw(st.lists(st.none() | texts, min_size=1, max_size=5))
+    return Strings(dictionary, array(draw, st.integers(0, len(dictionary) - 1), n, np.uint8))
+
+
+@st.composite
+def number_columns(draw: st.DrawFn, n: int) -> Numbers:
+    """A measure, with or without missing values."""
+    missing = draw(st.none() | st.sets(st.integers(0, n - 1)))
+    return Numbers(
+        array(draw, finite, n, np.float64), None if missing is None else np.array(sorted(missing), np.uint32)
+    )
+
+
+@st.composite
+def scrubbed_events(draw: st.DrawFn) -> ScrubbedEvents:
+    """Any message of scrubbed events."""
+    n = draw(st.integers(1, 12))
+    first = draw(st.integers(0, MAX_INSTANT_MS - 1))
+    times = array(draw, st.integers(first, MAX_INSTANT_MS - 1), n, np.int64)
+    keys = st.text(min_size=1, max_size=8)
+    strings = st.dictionaries(keys, string_columns(n), max_size=3)
+    return ScrubbedEvents(
+        draw(names), draw(raw_ranges), draw(st.integers(0, 65_535)), draw(names), draw(st.integers(0, (1 << 32) - 1)),
+        draw(st.text(min_size=1, max_size=64)), times, draw(strings),
+        draw(st.dictionaries(keys, number_columns(n), max_size=3)), draw(strings), draw(strings),
+    )  # fmt: skip
+
+
+def event_values(events: ScrubbedEvents) -> dict[str, Any]:
+    """Every column of a message of scrubbed events, row by row."""
+    found: dict[str, Any] = {"at": events.times.tolist()}
+    for part in ("labels", "measures", "pseudonyms", "texts"):
+        found |= {f"{part}.{name}": column_values(column) for name, column in getattr(events, part).items()}
+    return found
 
 
 @st.composite

@@ -198,6 +198,7 @@ def loosened(name: str, **changes: Any) -> Contract:
         (replace(VISIT, version=2, retention_tiers={"10s": "2d"}), "retention_tiers.10s"),
         (replace(VISIT, version=2, retention_tiers={}), "retention_tiers.10s"),
         (replace(VISIT, version=2, residency=("eu", "us")), "residency"),
+        (replace(VISIT, version=2, store_events=True), "store_events"),
     ],
 )
 def test_showing_more_of_people_needs_a_statement(new: Contract, place: str) -> None:
@@ -228,6 +229,11 @@ def test_a_statement_does_not_bring_back_what_somebody_reads() -> None:
 )
 def test_showing_less_or_the_same_needs_none(new: Contract) -> None:
     assert compatible(compare(VISIT, new))
+
+
+def test_keeping_no_more_single_events_needs_none() -> None:
+    (change,) = compare(replace(VISIT, store_events=True), replace(VISIT, version=2))
+    assert (change.place, change.compatible) == ("store_events", True)
 
 
 def test_making_values_coarse_is_another_field() -> None:

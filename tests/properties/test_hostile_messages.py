@@ -27,6 +27,7 @@ from streamgauge.processors.sequences import Sequences
 from streamgauge.processors.series import SeriesIndex
 from streamgauge.schemas.again import Again, decode_again
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
+from streamgauge.schemas.columns import Numbers, Strings
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.decoding import decode
 from streamgauge.schemas.errors import DECODING_REASONS, Refused
@@ -52,10 +53,12 @@ from streamgauge.schemas.rollups import (
     encode,
 )
 from streamgauge.schemas.row_sets import RowSet, row_set
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents, decode_scrubbed, encode_scrubbed
 from streamgauge.schemas.state import Hole, Replay, StateMessage, StreamState, decode_state
-from streamgauge.schemas.topics import DISTINCT, LEDGER, ROLLUPS
+from streamgauge.schemas.topics import DISTINCT, LEDGER, ROLLUPS, SCRUBBED
 from streamgauge.sinks import ranges
 from streamgauge.sinks.blocks import BlockPolicy, rollup_insert, shape_of
+from tests.properties.messages import column_values
 
 MARKER = "hunter2"
 NOON = 1_795_354_000_000
@@ -68,7 +71,9 @@ CONTRACT = Contract(
         "amount": Field("measure", "number", optional=True),
         "items": Field("measure", "integer", optional=True),
         "customer": Field("unique", optional=True),
+        "remark": Field("free_text", optional=True),
     },
+    store_events=True,
 )
 EVENTS = encode_events(
     ORIGIN,
@@ -80,6 +85,7 @@ EVENTS = encode_events(
         "amount": pack_optional("f8", [1.5, None, -1e308]),
         "items": pack_optional("i8", [1, 2, 3]),
         "customer": pack_strings([MARKER, "b", None]),
+        "remark": pack_strings(["a", None, "b"]),
     },
 )
 METRICS = encode_metrics(
@@ -146,6 +152,22 @@ def inserted(value: bytes) -> None:
         orjson.dumps([labels.series_id, labels.family, dict(labels.labels)])
 
 
+def kept(value: bytes) -> None:
+    """Decode; what is read must fit the columns of the store, row by row, and be written again as it was."""
+    events = decode_scrubbed(value)
+    assert [datetime.fromtimestamp(at / 1000, UTC).year for at in events.times.tolist()] <= [2106] * len(events)
+    np.array([events.version, events.source.partition], np.uint16)
+    np.array([events.contract], np.uint32)
+    for column in (*events.labels.values(), *events.pseudonyms.values(), *events.texts.values()):
+        assert len(column_values(column)) == len(events)
+        orjson.dumps(column.dictionary)
+    for numbers in events.measures.values():
+        assert np.isfinite(numbers.values).all()
+        assert len(numbers.values) == len(events)
+    once = encode_scrubbed(events)
+    assert encode_scrubbed(decode_scrubbed(once)) == once
+
+
 def accounted(value: bytes) -> None:
     """Decode; what is read must fit the columns of the store."""
     entry = decode_ledger(value)
@@ -154,7 +176,7 @@ def accounted(value: bytes) -> None:
     for second in (entry.min_window, entry.max_window, entry.committed_ms / 1000):
         datetime.fromtimestamp(second, UTC)
     np.array([entry.partition], np.uint16)
-    np.array([entry.start, entry.end, entry.messages, entry.batches, *entry.points.values()], np.uint64)
+    np.array([entry.start, entry.end, entry.messages, entry.batches, *entry.points.values(), entry.events], np.uint64)
     assert entry.total + sum(entry.refused.values()) + sum(entry.scrubbed.values()) + sum(entry.skipped.values()) >= 0
 
 
@@ -207,6 +229,7 @@ STORED: dict[str, Callable[[bytes], None]] = {
     DISTINCT.kind: inserted,
     LEDGER.kind: accounted,
     "dead": buried,
+    SCRUBBED.kind: kept,
 }
 STREAMS = (StreamState(bytes(16), 41, 7, (Hole(3, 5, 6), Hole(7, 40, 7))), StreamState(bytes(range(16)), 0, 0))
 STATE = StateMessage(MARKER, MARKER, 3, "change", 9, STREAMS, replays=(Replay(4, "too_old", 9),)).encode()
@@ -214,7 +237,14 @@ KEYS = Keys(np.array([1, 1 << 63, 5], np.uint64), np.zeros(3, np.uint64), np.arr
 KEYS_MESSAGE = KeysMessage(MARKER, MARKER, 3, "slice", 9, 1_795_350_000, KEYS, 1, 3).encode()
 LEDGER_ENTRY = LedgerEntry(
     MARKER, MARKER, 3, 10, 20, 10, 9, {(0, 20_780): 5, (2, 20_781): 6}, NOON, {MARKER: 1}, {MARKER: 2}, {"10s": 3}, 5, 6,
-    sums={(0, 20_780): (1.5, 2.0)},
+    sums={(0, 20_780): (1.5, 2.0)}, events=11,
+)  # fmt: skip
+SINGLE_EVENTS = ScrubbedEvents(
+    MARKER, RawRange(MARKER, 3, 10, 20), 1, MARKER, 3, MARKER, np.array([NOON, NOON + 1, NOON + 90_000]),
+    {"service": Strings([MARKER], np.zeros(3, np.uint8)), "country": Strings(["AU", None], np.array([0, 1, 0]))},
+    {"amount": Numbers(np.array([1.5, 0.0, -1e308]), np.array([1]))},
+    {"customer": Strings([MARKER, None, "us_k1_a"], np.arange(3))},
+    {"note": Strings([MARKER], np.zeros(3, np.uint8))},
 )  # fmt: skip
 LETTER = DeadLetter(
     MARKER, MARKER, 3, 11, MARKER, 5, NOON, MARKER, MARKER, 3, MARKER, 900, MARKER, row_set(np.array([1, 2, 9]), 400),
@@ -238,6 +268,7 @@ KINDS = {
     "metrics": Kind(METRICS, rolled_up),
     "rollups": Kind(encode(FRAME), inserted),
     "distinct": Kind(encode(replace(FRAME, rows=DISTINCT_ROWS)), inserted),
+    "scrubbed events": Kind(encode_scrubbed(SINGLE_EVENTS), kept),
     "ledger": Kind(LEDGER_ENTRY.encode(), accounted),
     "dead": Kind(LETTER.encode(), buried),
     "old dead": Kind(OLD_LETTER.encode(), buried),
@@ -250,32 +281,10 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 HARD = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 Path = tuple[str | int, ...]
-PACKED = frozenset(
-    {
-        "t",
-        "s",
-        "count",
-        "sum",
-        "min",
-        "max",
-        "last",
-        "last_t",
-        "n",
-        "b",
-        "c",
-        "i",
-        "null",
-        "m",
-        "series",
-        "entry",
-        "w",
-        "id",
-        "low",
-        "high",
-        "at",
-    }
-    | {"hash", "bits", "u1", "u2", "u4", "u8", "i8", "f8"}
-)
+PACKED = frozenset({
+    "t", "s", "count", "sum", "min", "max", "last", "last_t", "n", "b", "c", "i", "null", "m", "series", "entry", "w", "id",
+    "low", "high", "at", "hash", "bits", "u1", "u2", "u4", "u8", "i8", "f8",
+})  # fmt: skip
 
 
 def answer(read: Callable[[bytes], None], value: bytes) -> str:
@@ -441,7 +450,7 @@ OPTIONAL = {
     "metrics": {"backfill", "hist"},
     "rollups": {"labels", "hist"},
     "distinct": {"labels"},
-    "ledger": {"sums"},
+    "ledger": {"sums", "events"},
     "state": {"holes", "replays"},
     "dead": {"contract", "service", "size", "hash", "which", "sample", "again"},
     "again": {"copy"},

@@ -15,6 +15,7 @@ from streamgauge.schemas.ledger import (
     decode_ledger,
 )
 from streamgauge.schemas.rollups import RollupMessage, decode_rollups, encode
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents, decode_scrubbed, encode_scrubbed
 from streamgauge.schemas.state import StateMessage, decode_state
 from tests.properties.messages import (
     MODERATE,
@@ -22,6 +23,7 @@ from tests.properties.messages import (
     Metrics,
     column_values,
     dead_letters,
+    event_values,
     events,
     keys_messages,
     ledger_entries,
@@ -29,6 +31,7 @@ from tests.properties.messages import (
     points_of,
     rollup_messages,
     row_values,
+    scrubbed_events,
     state_messages,
 )
 
@@ -69,6 +72,17 @@ def test_rollups_and_distinct_hashes_come_back(sent: RollupMessage) -> None:
 def test_what_was_decoded_encodes_to_the_same_bytes(sent: RollupMessage) -> None:
     once = encode(sent)
     assert encode(decode_rollups(once)) == once
+
+
+@MODERATE
+@given(scrubbed_events())
+def test_scrubbed_events_come_back_row_by_row(sent: ScrubbedEvents) -> None:
+    once = encode_scrubbed(sent)
+    got = decode_scrubbed(once)
+    assert event_values(got) == event_values(sent)
+    columns = {name: getattr(sent, name) for name in ("times", "labels", "measures", "pseudonyms", "texts")}
+    assert replace(got, **columns) == sent
+    assert encode_scrubbed(got) == once
 
 
 @MODERATE

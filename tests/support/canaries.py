@@ -10,7 +10,7 @@ import orjson
 
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.packing import pack, pack_strings
-from tests.unit.processors.raw import NOW, Sample, events, metrics
+from tests.unit.processors.raw import ASKED, NOW, Sample, events, metrics
 
 PERSONAL = ("canary@example.com", "4111111111111111", "203.0.113.77", "2001:db8::77")
 SECRET = "canary-7f3a"
@@ -23,6 +23,13 @@ def event(**changes: Any) -> dict[str, Any]:
     """A decoded batch of one good event, with other envelope keys."""
     body: dict[str, Any] = orjson.loads(events([EVENT]))
     return body | changes
+
+
+def single(context: dict[str, str] | None = None, **columns: Any) -> dict[str, Any]:
+    """A decoded batch of one event that is kept by itself."""
+    row = {"topic": "bill", "minutes": 1.5, "customer": "c", "remark": "where is it?"}
+    body: dict[str, Any] = orjson.loads(events([row], ASKED, context, **columns))
+    return body
 
 
 def metric(**changes: Any) -> dict[str, Any]:
@@ -43,6 +50,10 @@ def everything(canary: str) -> dict[str, Any]:
         ),
         "label value": metric(series=[[0, canary]]),
         "label value in a sentence": metric(series=[[0, f"login of {canary} failed"]]),
+        "context of a single event": single({"service": canary, "tenant": f"x {canary}"}),
+        "dimension of a single event": single(topic=pack_strings([canary])),
+        "free text": single(remark=pack_strings([f"call {canary} now"])),
+        "free text where it is cut": single(remark=pack_strings(["a " * 500 + canary + " b" * 900])),
         "unit": metric(metrics=[HEAD.json() | {"unit": canary}]),
         "envelope key": event(**{canary: canary}),
         "contract": event(contract=int(canary)) if canary.isdigit() else event(contract=canary),
@@ -66,6 +77,10 @@ def anywhere(canary: str) -> dict[str, Any]:
         "context key": event(context=context | {canary: "x"}),
         "context key of a metric": metric(context=context | {canary: "x"}),
         "value of an unknown context key": event(context=context | {"shoe_size": canary}),
+        "unique field of a single event": single(customer=pack_strings([canary])),
+        "dropped field of a single event": single(note=pack_strings([canary])),
+        "unknown field of a single event": single(shoe_size=pack_strings([canary])),
+        "unused entry of free texts": single(remark=pack_strings(["x", canary]) | {"i": pack("u1", [0])}),
         "tenant": event(context=context, fields={"customer": pack_strings([canary])}),
         "stream": event(stream=canary),
         "wrong type": event(fields={"amount": pack_strings([canary])}),

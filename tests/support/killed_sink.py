@@ -1,5 +1,6 @@
 """A sink like any other, which kills itself where `KILL_AT` says: `insert` (the intent is written, the insert is not begun) or
-`commit` (the insert is in, its end is not committed). Refusals are tried again soon.
+`commit` (the insert is in, its end is not committed). It is the second block of a topic, that of rollups, or the first of
+`KILL_OF`. Refusals are tried again soon.
 
 Run as `python -m tests.support.killed_sink`; settings from the environment.
 """
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from streamgauge.schemas.settings import load
+from streamgauge.schemas.topics import ROLLUPS, SCRUBBED
 from streamgauge.sinks.app import Sink
 from streamgauge.sinks.ddl import ROLLUPS_LANDING
 from streamgauge.sinks.driver import Commit
@@ -26,16 +28,24 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def victim() -> tuple[str, str, int]:
+    """The kind of topic, its landing table, and which of its blocks it is."""
+    of = os.environ.get("KILL_OF", "")
+    # older releases run this too, and have no name for the table
+    return (of, "events_landing", 1) if of == SCRUBBED.kind else (ROLLUPS.kind, ROLLUPS_LANDING, 2)
+
+
 class KilledWriter(Writer):
-    """Dies instead of the second insert of points."""
+    """Dies instead of the insert."""
 
     inserts = 0
 
     def insert(self, table: str, insert: Callable[[str], None], token: str) -> Outcome:
         """See Writer."""
-        if table == ROLLUPS_LANDING and os.environ.get("KILL_AT") == "insert":
+        _, landing, which = victim()
+        if table == landing and os.environ.get("KILL_AT") == "insert":
             self.inserts += 1
-            if self.inserts == 2:
+            if self.inserts == which:
                 die()
         return super().insert(table, insert, token)
 
@@ -50,9 +60,11 @@ class KilledSink(Sink):
         return KilledWriter(self.store, self._catalog)
 
     def _commit(self, steps: Sequence[Commit]) -> list[Outcome]:
-        if os.environ.get("KILL_AT") == "commit" and any(isinstance(step, CommitDone) for step in steps):
+        kind, _, which = victim()
+        done = [step.done.place.topic for step in steps if isinstance(step, CommitDone)]
+        if os.environ.get("KILL_AT") == "commit" and any(f".{kind}." in topic for topic in done):
             self.ends += 1
-            if self.ends == 2:
+            if self.ends == which:
                 die()
         return super()._commit(steps)
 

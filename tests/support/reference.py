@@ -61,6 +61,7 @@ ORDERS = Contract(
         "amount": Field("measure", "number", unit="{USD}"),
         "customer_id": Field("unique"),
     },
+    store_events=True,
 )
 
 
@@ -200,7 +201,9 @@ def table_sections(engine: Engine) -> dict[str, str]:
         "tables.gauge": "queue_depth_1m",
         "tables.histogram": "checkout_latency_seconds_1m",
         "tables.event": "order_placed_1m",
+        "tables.single": "order_placed_events",
         "tables.points": "points_1m",
+        "tables.events": "events",
         "tables.ledger": "ledger",
         "tables.blocks": "blocks",
         "tables.dead": "dead",

@@ -22,12 +22,14 @@ from streamgauge.producers.testing import Captured
 from streamgauge.schemas import ledger as ledgers
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.rollups import RollupMessage, decode_rollups
+from streamgauge.schemas.scrubbed_events import decode_scrubbed
 from streamgauge.schemas.settings import Secret
-from streamgauge.schemas.topics import DISTINCT, LEDGER, ROLLUPS
+from streamgauge.schemas.topics import DISTINCT, LEDGER, ROLLUPS, SCRUBBED
 from streamgauge.sinks import ranges
 from streamgauge.sinks.blocks import Insert, metrics_of, rollup_insert
 from streamgauge.sinks.catalog import Catalog
 from streamgauge.sinks.ddl import INSERT_SETTINGS, table
+from streamgauge.sinks.event_blocks import event_insert
 from streamgauge.sinks.migrations import migrate
 from streamgauge.sinks.retention import Retention
 from streamgauge.sinks.store import Store, StoreAddress
@@ -83,12 +85,15 @@ class RolledUp:
         for offset, message in enumerate(messages, first):
             accumulator.sequences = Sequences()  # producers that are captured all have one name: nothing is a repeat
             accumulator.add(offset, message.value, self.contracts, now_ms, lambda _: False)
-        policy = OutputPolicy(rollup_partitions=1, distinct_partitions=1)
+        policy = OutputPolicy(rollup_partitions=1, distinct_partitions=1, event_partitions=1)
         found, entry = outputs(accumulator, first, first + len(messages), SeriesIndex(), policy, now_ms)
         for topic in (ROLLUPS, DISTINCT):
             values = [decode_rollups(one.value) for one in found if one.topic == topic.name(REGION)]
             if values:
                 self._insert(topic.name(REGION), values)
+        if single := [decode_scrubbed(one.value) for one in found if one.topic == SCRUBBED.name(REGION)]:
+            block = self._block(SCRUBBED.name(REGION))
+            self.store.insert_block(event_insert(single, block), block.token)
         letters = [one for one in found if one.topic == LEDGER.name(REGION)]
         self.entries += [ledgers.decode_ledger(one.value) for one in letters]
         self.store.insert_ledger([entry], f"ledger-{first}")
@@ -97,9 +102,12 @@ class RolledUp:
         labels = {label.series_id: label for one in values for label in one.labels}
         self._catalog.add_series(labels)
         self._catalog.add_metrics(metrics_of(values))
-        start = next(self._offsets)
-        block = ranges.Range(replace(self.place, topic=topic), start, start + 1)
+        block = self._block(topic)
         self.store.insert_block(rollup_insert(values, block), block.token)
+
+    def _block(self, topic: str) -> ranges.Range:
+        start = next(self._offsets)
+        return ranges.Range(replace(self.place, topic=topic), start, start + 1)
 
     def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
         """Rows of a query."""

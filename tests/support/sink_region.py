@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import cache
 from itertools import count, pairwise
@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from streamgauge.schemas.rollups import encode
-from streamgauge.schemas.topics import CONTRACTS, ROLLUPS, STORED_TOPICS
+from streamgauge.schemas.topics import CONTRACTS, ROLLUPS, STORED_TOPICS, Topic
 from streamgauge.schemas.windows import TIER_NAMES
 from tests.support.deployment import DATABASE, Deployment
 from tests.support.kafka import ROOT
@@ -81,8 +81,9 @@ class Region:
         """The rollups topic."""
         return ROLLUPS.name(self.name)
 
-    def make_topics(self) -> None:
-        names = [one.name(self.name) for one in (*STORED_TOPICS, CONTRACTS)]
+    def make_topics(self, topics: Sequence[Topic] = (*STORED_TOPICS, CONTRACTS)) -> None:
+        """Make these, with one partition each."""
+        names = [one.name(self.name) for one in topics]
         settled(self.admin.create_topics([NewTopic(name, 1, 1) for name in names]))
 
     def send(self, messages: int = 1, topic: str = "", value: bytes | None = None) -> None:
@@ -96,14 +97,16 @@ class Region:
                 producer.produce(topic or self.topic, value)
         assert producer.flush(20) == 0
 
-    def start(self, name: str = "sink", module: str = "", **environ: str) -> subprocess.Popen[bytes]:
-        """A sink; with `module` it is that one."""
+    def start(
+        self, name: str = "sink", module: str = "", command: str = "sink", **environ: str
+    ) -> subprocess.Popen[bytes]:
+        """A sink; with `module` it is that one, or another part by its `command`."""
         settings = {"region": self.name, "session_timeout": "6s", "block_interval": "100ms"}
         given = {f"STREAMGAUGE_{key.upper()}": value for key, value in settings.items()} | environ
-        command = [sys.executable, "-m", module] if module else self.deployment.command("sink")
+        words = [sys.executable, "-m", module] if module else self.deployment.command(command)
         with (self.directory / f"{name}.log").open("ab") as log:
             self.sinks[name] = subprocess.Popen(
-                command, env=self.deployment.environ | given, cwd=ROOT, stdout=log, stderr=log
+                words, env=self.deployment.environ | given, cwd=ROOT, stdout=log, stderr=log
             )
         return self.sinks[name]
 
@@ -150,12 +153,12 @@ class Region:
         assert sum(points for *_, points in blocks) == self.sent
         assert all(first[1] <= second[0] for first, second in pairwise(blocks)), blocks
 
-    def committed(self) -> tuple[int, str]:
-        """Offset and metadata of the group in the rollups topic."""
+    def committed(self, topic: str = "") -> tuple[int, str]:
+        """Offset and metadata of the group in the rollups topic, or in another."""
         # not by the admin client, which can crash the process while the coordinator moves
         consumer = Consumer(self.config | {"group.id": f"sg-{self.name}-sink", "enable.auto.commit": False})
         try:
-            (found,) = consumer.committed([TopicPartition(self.topic, 0)], timeout=20)
+            (found,) = consumer.committed([TopicPartition(topic or self.topic, 0)], timeout=20)
         finally:
             consumer.close()
         return found.offset, found.metadata or ""

@@ -19,7 +19,7 @@ from streamgauge.sinks.retention import FOR_EVER, Retention
 from streamgauge.sinks.views import ensure_views
 
 T0 = 1_796_083_200  # 2026-12-01 00:00 UTC
-KEPT = Retention(FOR_EVER, FOR_EVER, FOR_EVER, FOR_EVER, FOR_EVER, FOR_EVER)
+KEPT = Retention(FOR_EVER, FOR_EVER, FOR_EVER, FOR_EVER, FOR_EVER, FOR_EVER, FOR_EVER)
 REQUESTS = MetricHead("checkout_requests", "counter", "{request}", ("endpoint", "status"))
 LATENCY = MetricHead("checkout_latency_seconds", "histogram", "s", ("endpoint",))
 DEPTH = MetricHead("queue_depth", "gauge", "{item}", ("queue",))

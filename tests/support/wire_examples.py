@@ -9,6 +9,7 @@ import numpy as np
 
 from streamgauge.schemas.again import Again, decode_again
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
+from streamgauge.schemas.columns import Numbers, Strings
 from streamgauge.schemas.contracts import Contract, Field, parse_contract
 from streamgauge.schemas.decoding import decode
 from streamgauge.schemas.histogram import histogram_of
@@ -33,6 +34,7 @@ from streamgauge.schemas.rollups import (
     encode,
 )
 from streamgauge.schemas.row_sets import RowSet
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents, decode_scrubbed, encode_scrubbed
 from streamgauge.schemas.state import Hole, StateMessage, StreamState, decode_state
 
 T0 = 1_795_354_000_000
@@ -102,6 +104,25 @@ def _distinct() -> bytes:
     return encode(RollupMessage("apac", 1, RAW, metrics, rows, ()))
 
 
+def _scrubbed() -> bytes:
+    one = np.zeros(2, np.uint8)
+    return encode_scrubbed(
+        ScrubbedEvents(
+            "apac",
+            RAW,
+            1,
+            "order_placed",
+            1,
+            "p1-5f1b2a7c90d3e846",
+            np.array([T0 + 123, T0 + 450]),
+            {"service": Strings(["checkout"], one), "country": Strings(["JP", "AU"], np.arange(2))},
+            {"amount": Numbers(np.array([42.5, 0.0]), np.array([1]))},
+            {"customer_id": Strings(["us_k3_fq7mcs2azb4dlr6wnyk3xo5hte", None], np.arange(2))},
+            {"note": Strings(["call me at [phone]", ""], np.arange(2))},
+        )
+    )
+
+
 EXAMPLES: Mapping[str, bytes] = {
     "events": encode_events(
         ORIGIN,
@@ -128,6 +149,7 @@ EXAMPLES: Mapping[str, bytes] = {
     ),
     "rollups": _rollups(),
     "distinct": _distinct(),
+    "events_scrubbed": _scrubbed(),
     "ledger": LedgerEntry(
         "apac", RAW.topic, 2, 1_200, 1_204, 4, 4, {(0, T0 // 86_400_000): 4}, T0 + 1_500,
         refused={"too_old": 3}, scrubbed={"email": 1}, min_window=WINDOW, max_window=WINDOW, incarnation=LIFE,
@@ -160,6 +182,7 @@ READERS: Mapping[str, Callable[[bytes], Any]] = {
     "metrics": decode,
     "rollups": decode_rollups,
     "distinct": decode_rollups,
+    "events_scrubbed": decode_scrubbed,
     "ledger": decode_ledger,
     "dead": decode_dead,
     "again": lambda value: decode_again(value, 1_300),

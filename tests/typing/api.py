@@ -70,7 +70,7 @@ def country_of(address: str) -> str:
     return "JP" if address else ""
 
 
-class SignedUp(Event, purposes=("analytics", "fraud"), legal_basis="contract", residency=("eu",)):
+class SignedUp(Event, purposes=("analytics", "fraud"), legal_basis="contract", residency=("eu",), store_events=True):
     """Somebody opened an account."""
 
     network: Generalised[str, by("ip_prefix")]

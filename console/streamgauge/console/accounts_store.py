@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from streamgauge.console.verify import (
     BlockReport,
     Chain,
+    EventRows,
     PartitionReport,
     Verification,
     day_reports,
@@ -18,13 +19,19 @@ from streamgauge.console.verify import (
 )
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.settings import FOR_EVER
-from streamgauge.schemas.topics import DISTINCT, ROLLUPS
+from streamgauge.schemas.topics import DISTINCT, ROLLUPS, SCRUBBED
 from streamgauge.schemas.windows import DAY_MS, TIERS
 from streamgauge.sinks.ddl import Reader, table
 from streamgauge.sinks.migrations import engines_of
 from streamgauge.sinks.table_ttl import shortest_kept
 
 C = TypeVar("C", bound=Chain)
+
+BLOCK_TOPICS: Final = (ROLLUPS, DISTINCT, SCRUBBED)
+"""Topics whose messages become blocks."""
+
+WHOLE_MS: Final = 365 * DAY_MS
+"""For so long ledger and blocks surely have all that they ever had: they forget after 400 days, and not at the same instant."""
 
 NAMED: Final = 100
 """So many gaps, and overlaps, of a partition are named; all are counted."""
@@ -60,7 +67,7 @@ def read_verification(
         "region": region,
         "since": day,
         "since_ms": max(0, (day - 1) * DAY_MS),
-        "topics": [topic.name(region) for topic in (ROLLUPS, DISTINCT)],
+        "topics": [topic.name(region) for topic in BLOCK_TOPICS],
     }
     where = (
         f"FROM (SELECT * FROM {table(database, 'ledger')} FINAL WHERE region = {{region:String}}"
@@ -111,7 +118,8 @@ def read_verification(
     # where points are missing, forgotten or on their way, values must differ
     whole = {(one.day, TIERS[tier].name) for one in days if not any(one.differences()) for tier in one.complete()}
     edited = [one for one in value_reports(sums, values, retention_ms, now_ms) if (one.day, one.tier) in whole]
-    return Verification(partitions, days, refused, tuple(edited), blocks)
+    events = _events(store, database, bound, where, now_ms)
+    return Verification(partitions, days, refused, tuple(edited), blocks, events=events)
 
 
 def _since(column: str) -> str:
@@ -218,9 +226,25 @@ def _blocks(store: Reader, database: str, bound: Mapping[str, Any]) -> tuple[Blo
     return tuple(found)
 
 
+def _events(store: Reader, database: str, bound: Mapping[str, Any], where: str, now_ms: int) -> EventRows:
+    """Rows of single events. A transaction and its block are written at different times, so sums are compared of all only."""
+    bound = {**bound, "topic": SCRUBBED.name(bound["region"])}
+    ((stored, repeated),) = store.query_rows(
+        "SELECT sum(all), sum(all) - sum(once) FROM (SELECT sum(rows) AS all, any(rows) AS once"
+        f" FROM {table(database, 'blocks')} WHERE region = {{region:String}} AND topic = {{topic:String}}"
+        f" AND {_since('inserted_at')} GROUP BY partition, incarnation, block_from, block_to)",
+        bound,
+    )
+    ((sent, oldest_ms),) = store.query_rows(
+        f"SELECT sum(events), toUnixTimestamp64Milli(min(committed_at)) {where}", bound
+    )
+    whole = not bound["since"] and (not sent or oldest_ms > now_ms - WHOLE_MS)
+    return EventRows(int(sent) if whole else None, int(stored), int(repeated))
+
+
 def refused_offsets(store: Reader, database: str, region: str) -> list[tuple[str, int, int]]:
     """Topic, partition and offset of messages of the rolled-up topics that a sink refused."""
-    topics = [topic.name(region) for topic in (ROLLUPS, DISTINCT)]
+    topics = [topic.name(region) for topic in BLOCK_TOPICS]
     rows = store.query_rows(
         f"SELECT DISTINCT topic, partition, offset FROM {table(database, 'dead')} WHERE region = {{region:String}}"
         " AND topic IN {topics:Array(String)}",

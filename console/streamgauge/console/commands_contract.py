@@ -73,7 +73,8 @@ def check(paths: tuple[Path, ...], classes: tuple[str, ...], explain: bool, as_j
         print_json({"contracts": [one.json() for one in found], "problems": problems, "notes": notes, **explained})
     else:
         for one, policy in zip(found, policies, strict=True):
-            sys.stdout.write(f"{one.name} version {one.version}: {len(one.fields)} fields\n")
+            kept = "; single events are kept" if one.store_events else ""
+            sys.stdout.write(f"{one.name} version {one.version}: {len(one.fields)} fields{kept}\n")
             sys.stdout.writelines(f"  {line}\n" for line in policy.explain() if explain)
         for text in notes:
             note(f"note: {text}")

@@ -30,6 +30,7 @@ SETTINGS = (
     "retention_1m",
     "retention_1h",
     "retention_1d",
+    "retention_events",
 )
 
 

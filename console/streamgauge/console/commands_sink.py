@@ -42,6 +42,7 @@ def sink(settings: SinkSettings, verbose: bool, quiet: bool) -> int:
     "retention_1m",
     "retention_1h",
     "retention_1d",
+    "retention_events",
 )
 @click.option("--allow-dangerous", is_flag=True, help="Carry out migrations that may destroy data.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")

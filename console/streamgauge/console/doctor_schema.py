@@ -14,6 +14,7 @@ from streamgauge.sinks.migrations import Migration
 _OF_TABLE = frozenset({"ENGINE", "PARTITION", "ORDER", "PRIMARY", "SAMPLE", "TTL", "SETTINGS", "COMMENT"})
 _OF_COLUMN = frozenset({"DEFAULT", "MATERIALIZED", "ALIAS", "EPHEMERAL", "CODEC", "COMMENT", "TTL", "STATISTICS"})
 _COMPUTED = ("DEFAULT", "MATERIALIZED", "ALIAS", "EPHEMERAL")
+_NO_COLUMN = re.compile(r"(?:INDEX|CONSTRAINT|PROJECTION)\s", re.IGNORECASE)
 _HARMLESS = re.compile(
     r"(?:MODIFY|RESET|REMOVE|MATERIALIZE)\s+(?:SETTING|TTL|COMMENT)\b|COMMENT\s+COLUMN\b", re.IGNORECASE
 )
@@ -105,7 +106,7 @@ def _table(name: str, rest: str, statement: str, migration: str) -> TableShape:
     key = clauses.get("ORDER", "").removeprefix("BY").strip()
     partition = clauses.get("PARTITION", "").removeprefix("BY").strip()
     engine = clauses.get("ENGINE", "").lstrip("= ")
-    columns = tuple(_column(piece) for _, piece in split(rest[1:end]) if piece)
+    columns = tuple(_column(piece) for _, piece in split(rest[1:end]) if piece and not _NO_COLUMN.match(piece))
     return TableShape(name, engine, partition, key, columns, statement, migration)
 
 

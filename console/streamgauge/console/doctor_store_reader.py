@@ -22,9 +22,9 @@ from streamgauge.console.doctor_schema import expected_schema
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.errors import StreamgaugeError
-from streamgauge.schemas.topics import DISTINCT, ROLLUPS
+from streamgauge.schemas.topics import DISTINCT, ROLLUPS, SCRUBBED
 from streamgauge.schemas.windows import TIERS
-from streamgauge.sinks.ddl import DISTINCT_TABLES, INSERT_SETTINGS, ROLLUP_TABLES, Client, table
+from streamgauge.sinks.ddl import DISTINCT_TABLES, EVENTS_TABLE, INSERT_SETTINGS, ROLLUP_TABLES, Client, table
 from streamgauge.sinks.functions import FUNCTIONS, creation
 from streamgauge.sinks.migrations import Migration, applied_migrations
 from streamgauge.sinks.store import StoreError, error_text
@@ -36,7 +36,11 @@ SETTINGS: Final = (*INSERT_SETTINGS, "readonly")
 BUCKET_S: Final = 300
 """Rates are those of the busiest five minutes: covers must hold then."""
 _TARGET = re.compile(r"\bTO (`(?:[^`\\]|\\.)*`|\w+)\.(`(?:[^`\\]|\\.)*`|\w+)")
-_DERIVED = {**dict.fromkeys(ROLLUP_TABLES, ROLLUPS.kind), **dict.fromkeys(DISTINCT_TABLES, DISTINCT.kind)}
+_DERIVED = {
+    **dict.fromkeys(ROLLUP_TABLES, ROLLUPS.kind),
+    **dict.fromkeys(DISTINCT_TABLES, DISTINCT.kind),
+    EVENTS_TABLE: SCRUBBED.kind,
+}
 
 
 class StoreReader:

@@ -193,7 +193,7 @@ def _retention(
                 AREA,
                 found.name,
                 f"keeps messages {held}, longer than the usual {span(usual)}",
-                "raw topics and distinct hold data of persons: check that this is allowed",
+                "raw topics, distinct and events_scrubbed hold data of persons: check that this is allowed",
             )
         return
     declared = f"{asked.contract} declares {span(asked.declared_ms)}"

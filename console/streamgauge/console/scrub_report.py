@@ -12,7 +12,7 @@ import polars as pl
 
 from streamgauge.console.rows import distinct
 from streamgauge.processors.cleaner import Cleaner
-from streamgauge.schemas.columns import Array
+from streamgauge.schemas.columns import Array, Strings
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.packing import Json
 from streamgauge.schemas.privacy import CLOSED, DROP, NUMBER, PSEUDONYM, UNDECLARED, Action, label_action
@@ -60,6 +60,7 @@ class ScrubReport:
         self.rows = 0
         self.version = cleaner.policy(contract).version if contract else ""
         self._closed: dict[str, frozenset[str]] = {}
+        self._free: set[str] = set()
         self._columns = {name: ColumnReport(cleaner.name(name), self._action(name, contract)) for name in columns}
 
     def _action(self, column: str, contract: Contract | None) -> Action:
@@ -71,6 +72,8 @@ class ScrubReport:
             if contract.column(name) == column:
                 if declared.values:
                     self._closed[column] = frozenset(declared.values)
+                if declared.kind == "free_text":
+                    self._free.add(column)
                 return self._cleaner.policy(contract).action(name)
         return UNDECLARED
 
@@ -97,7 +100,11 @@ class ScrubReport:
                 if outside := int(np.count_nonzero(wrong[index])):
                     report.changed[OUTSIDE] += outside
                 return
-            cleaned, changed = self._cleaner.dictionary(action, values, index)
+            if name in self._free:
+                kept, changed = self._cleaner.texts(action, Strings(values, index))
+                cleaned = [clean or "" for clean in kept.dictionary]
+            else:
+                cleaned, changed = self._cleaner.dictionary(action, values, index)
             report.changed.update(changed)
             if action.kind == SCAN and changed:
                 counts = np.bincount(index, minlength=len(values)).tolist()

@@ -89,6 +89,8 @@ def asked_by(contracts: Iterable[Contract]) -> dict[str, Asked]:
 
 
 def _uses(contract: Contract, topic: Topic) -> bool:
+    if topic is SCRUBBED:
+        return contract.store_events
     return topic is not DISTINCT or bool(contract.of_kind("unique"))
 
 

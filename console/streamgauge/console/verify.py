@@ -110,6 +110,16 @@ class ValueReport:
 
 
 @dataclass(frozen=True, slots=True)
+class EventRows:
+    """Single events: rows that workers sent by the `ledger` (None: it was not asked for all of them), rows of the blocks that
+    are `stored`, and those of blocks that are there once more, under their own range."""
+
+    ledger: int | None = None
+    stored: int = 0
+    repeated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """The whole account. `lost` and `doubled` are the worst tier's, summed over days.
 
@@ -124,6 +134,9 @@ class Verification:
     live: tuple[LivePosition, ...] | None = None
     """What Kafka's offsets say; None where it was not asked."""
     certain: Certain | None = None
+    events: EventRows = field(default_factory=EventRows)
+    certain_events: tuple[int, int] | None = None
+    """Rows of single events that are lost and doubled, as `certain` is of points."""
 
     @property
     def points(self) -> int:
@@ -147,14 +160,17 @@ class Verification:
 
     @property
     def lost(self) -> int:
-        """Points in the ledger that a tier does not have, and raw offsets without a transaction, or not added by theirs."""
+        """Points in the ledger that a tier does not have, single events that no block has, and raw offsets without a
+        transaction, or not added by theirs."""
         unaccounted = sum(one.unaccounted for one in self.live or () if one.raw)
-        return self._worst(LOST) + self.gaps + sum(one.short for one in self.partitions) + unaccounted
+        short = sum(one.short for one in self.partitions)
+        return self._worst(LOST) + self._of_events()[LOST] + self.gaps + short + unaccounted
 
     @property
     def doubled(self) -> int:
-        """Points in a tier that the ledger does not have, and raw offsets with two transactions."""
-        return self._worst(DOUBLED) + self.overlaps
+        """Points in a tier, and single events in blocks, that the ledger does not have, and raw offsets with two
+        transactions."""
+        return self._worst(DOUBLED) + self._of_events()[DOUBLED] + self.overlaps
 
     @property
     def misplaced(self) -> int:
@@ -167,7 +183,9 @@ class Verification:
     def moving(self) -> int:
         """Points by which the worst tier differs from the ledger now, and that may be on their way."""
         differ = sum(max((abs(one) for one in day.differences()), default=0) for day in self.days)
-        return max(0, differ - self._worst(LOST) - self._worst(DOUBLED))
+        points = differ - self._worst(LOST) - self._worst(DOUBLED)
+        # an event that is on its way may be missing as a point and as a row: it is counted once
+        return max(0, points, sum(_differences(self.events)) - sum(self._of_events()))
 
     @property
     def forgotten(self) -> int:
@@ -189,6 +207,9 @@ class Verification:
     def whole(self) -> bool:
         """Exact, and nothing is on its way."""
         return self.exact and not self.moving
+
+    def _of_events(self) -> tuple[int, int]:
+        return certain_events(None, self.events, (0, 0), True) if self.certain_events is None else self.certain_events
 
     def _worst(self, kind: int) -> int:
         certain = certain_of(None, self.days, {}, True) if self.certain is None else self.certain
@@ -224,6 +245,23 @@ def certain_of(
             if any(both):
                 found[day.day, tier] = both
     return found
+
+
+def certain_events(then: EventRows | None, now: EventRows, known: tuple[int, int], settled: bool) -> tuple[int, int]:
+    """Rows of single events that are surely lost and doubled; `then`, `known` and `settled` as for `certain_of`."""
+    lost, doubled = known
+    before = now if then is None else then
+    if settled and now.ledger is not None and before.ledger is not None:
+        lost, doubled = max(lost, before.ledger - now.stored), max(doubled, before.stored - now.ledger)
+    short, over = _differences(now)
+    return min(lost, short), max(now.repeated, min(doubled, over))
+
+
+def _differences(rows: EventRows) -> tuple[int, int]:
+    """By how much blocks differ from the ledger: rows that they lack, and rows that are too many."""
+    if rows.ledger is None:
+        return 0, rows.repeated
+    return max(0, rows.ledger - rows.stored), max(0, rows.stored - rows.ledger)
 
 
 def day_reports(

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from streamgauge.console.accounts_store import read_ends, read_verification, refused_offsets
 from streamgauge.console.doctor_facts import KafkaFacts
-from streamgauge.console.verify import Certain, Verification, certain_of
+from streamgauge.console.verify import Certain, Verification, certain_events, certain_of
 from streamgauge.console.verify_live import Key, arrived, live_positions
 from streamgauge.schemas.errors import BrokerUnavailable
 from streamgauge.schemas.settings import FOR_EVER
-from streamgauge.schemas.topics import DISTINCT, LEDGER, ROLLUPS
+from streamgauge.schemas.topics import DISTINCT, LEDGER, ROLLUPS, SCRUBBED
 
 if TYPE_CHECKING:
     from streamgauge.schemas.contracts import Contract
@@ -38,24 +38,36 @@ class Look:
     refused: tuple[tuple[str, int, int], ...] = ()
 
 
-def judge(then: Look, now: Look, quiet: bool, region: str, known: Certain = NOTHING) -> Verification:
-    """What two looks say, and what was `known` before. `quiet`: nothing has changed for as long as one would wait.
+def judge(
+    then: Look, now: Look, quiet: bool, region: str, known: Certain = NOTHING, events: tuple[int, int] = (0, 0)
+) -> Verification:
+    """What two looks say, and what was `known` before, of single `events` too. `quiet`: nothing has changed for as long as
+    one would wait.
 
     Where Kafka answers it says whether what was there `then` has arrived; else only quiet does.
     """
     if then.after is None or now.before is None:
-        certain = certain_of(then.found.days, now.found.days, known, quiet)
-        return replace(now.found, certain=certain)
+        return replace(
+            now.found,
+            certain=certain_of(then.found.days, now.found.days, known, quiet),
+            certain_events=certain_events(then.found.events, now.found.events, events, quiet),
+        )
     accounted = arrived(then.after, now.before, [LEDGER.name(region)])
     settled = accounted and arrived(then.after, now.before, [ROLLUPS.name(region)])
     live = live_positions(
         then.after,
         now.ends,
         accounted,
-        [ROLLUPS.name(region), DISTINCT.name(region)],
+        [topic.name(region) for topic in (ROLLUPS, DISTINCT, SCRUBBED)],
         now.refused,
     )
-    return replace(now.found, certain=certain_of(then.found.days, now.found.days, known, settled), live=live)
+    sent = accounted and arrived(then.after, now.before, [SCRUBBED.name(region)])
+    return replace(
+        now.found,
+        certain=certain_of(then.found.days, now.found.days, known, settled),
+        certain_events=certain_events(then.found.events, now.found.events, events, sent),
+        live=live,
+    )
 
 
 class Checks:
@@ -78,6 +90,7 @@ class Checks:
         self._kafka = kafka
         self._contracts = tuple(contracts)
         self._known: Certain = NOTHING
+        self._known_events = (0, 0)
 
     def look(self) -> Look:
         """Look once. Raises what the store raises."""
@@ -117,20 +130,22 @@ class Checks:
         begun = changed = clock()
         then = self.look()
         took = clock() - begun
-        verdict = replace(then.found, certain=NOTHING)
+        verdict = replace(
+            then.found, certain=NOTHING, certain_events=certain_events(None, then.found.events, (0, 0), False)
+        )
         if then.before is None and verdict.whole:
-            self._known = NOTHING
+            self._known, self._known_events = NOTHING, (0, 0)
             return verdict
         while True:
             sleep(max(PAUSE_S, 2 * took))  # a large store is not kept busy with looks
             began = clock()
             now = self.look()
             took = clock() - began
-            if now.found.days != then.found.days:
+            if (now.found.days, now.found.events) != (then.found.days, then.found.events):
                 changed = clock()
             quiet = clock() - changed >= wait_s
-            verdict = judge(then, now, quiet, self._settings.region, self._known)
-            self._known = verdict.certain or NOTHING
+            verdict = judge(then, now, quiet, self._settings.region, self._known, self._known_events)
+            self._known, self._known_events = verdict.certain or NOTHING, verdict.certain_events or (0, 0)
             certain = verdict.live is not None and not verdict.moving
             if verdict.whole or certain or quiet or clock() - begun >= patience * wait_s:
                 return verdict

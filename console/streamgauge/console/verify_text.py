@@ -56,6 +56,7 @@ def as_document(found: Verification) -> dict[str, object]:
         "blocks": [asdict(one) for one in found.blocks],
         "live": None if found.live is None else [asdict(one) for one in found.live],
         "days": days,
+        "events": asdict(found.events),
         "points": found.points,
         "refused": dict(found.refused),
         "values": [{**asdict(one), "day": day_text(one.day)} for one in found.values],
@@ -112,6 +113,10 @@ def show(found: Verification) -> None:
             f"{found.forgotten:,} points are forgotten: contracts let tiers keep them for less long than others of their day. "
             "Whether others are lost among them cannot be told; see the tiers that keep the day whole"
         )
+    if found.events.stored or found.events.ledger:
+        sent = "" if found.events.ledger is None else f", {found.events.ledger:,} in the ledger"
+        twice = f", {found.events.repeated:,} of blocks that came twice" if found.events.repeated else ""
+        click.echo(f"single events: {found.events.stored:,} in blocks{sent}{twice}")
     for one in found.values:
         click.echo(
             f"{day_text(one.day)}, tier {one.tier}: values add up to {one.found:,.10g}, those of the ledger to "

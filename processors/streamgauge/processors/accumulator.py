@@ -24,10 +24,11 @@ from streamgauge.processors.residency import WRONG_REGION
 from streamgauge.processors.scrub import merge_counts
 from streamgauge.processors.sequences import Sequences
 from streamgauge.processors.series import SERIES_CONTEXT, Labels, SeriesIndex, canonical_context, canonical_labels
+from streamgauge.processors.single_events import SingleEvents
 from streamgauge.processors.tools import Place as Place  # readers look for both here
 from streamgauge.processors.tools import Tools as Tools
 from streamgauge.schemas.again import Again
-from streamgauge.schemas.columns import Array, Numbers
+from streamgauge.schemas.columns import Array, Numbers, Strings
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.decoding import Batch, EventBatch, MetricBatch, decode
 from streamgauge.schemas.errors import Refused
@@ -57,6 +58,7 @@ class Accumulator:
         self.policies: set[str] = set()
         self.dead: list[DeadLetter] = []
         self.events: dict[tuple[int, int], EventTable] = {}
+        self.single: dict[int, SingleEvents] = {}
         self.metrics = MetricTable()
 
     def add(
@@ -184,6 +186,8 @@ class Accumulator:
             if not keep.any():
                 return
             times, admitted = times[keep], _rows(admitted, keep)
+        if contract.store_events:
+            self._keep_single(batch, contract, (context.get("tenant", ""), labels), keep, times, admitted)
         finest = tier_index(contract.granularity)
         entries = self.tools.policy.entries(times, finest, now_ms)
         if isinstance(entries, int):
@@ -219,6 +223,38 @@ class Accumulator:
         again[rows[~new]] = True
         self.refused[REPEATED_KEY] += _points(batch, contract, again)
         return ~again if keep is None else keep & ~again
+
+    def _keep_single(
+        self,
+        batch: EventBatch,
+        contract: Contract,
+        sender: tuple[str, Labels],
+        keep: Array | None,
+        times: Array,
+        admitted: Admitted,
+    ) -> None:
+        """Keep the rows that count by themselves as well: exactly those. What they take counts for the next commit."""
+        tenant, labels = sender
+        policy = self.tools.cleaner.policy(contract)
+        tokens: dict[str, Strings] = {}
+        texts: dict[str, Strings] = {}
+        for name, declared in contract.fields.items():
+            column = batch.fields.get(name)
+            if declared.kind not in {"unique", "free_text"} or not isinstance(column, Strings):
+                continue
+            column = column if keep is None else Strings(column.dictionary, column.index[keep])
+            if declared.kind == "unique":
+                tokens[name] = self.tools.hasher.tokens.column(f"{contract.name}.{name}", tenant, column, times)
+            else:
+                texts[name], changed = self.tools.cleaner.texts(policy.action(name), column)
+                merge_counts(self.scrubbed, changed)
+        dimensions = {
+            name: Strings(list(dictionary), index) for name, (dictionary, index) in admitted.dimensions.items()
+        }
+        single = self.single.get(id(contract))
+        if single is None:
+            single = self.single[id(contract)] = SingleEvents(contract, policy.version)
+        self.size += single.add(labels, times, dimensions, admitted.measures, tokens, texts)
 
     def _add_table(self, contract: Contract, entry: int, labels: Labels, times: Array, admitted: Admitted) -> int:
         # by identity: a contract that is replaced while a transaction is open may have other fields

@@ -84,7 +84,7 @@ def admit(batch: EventBatch, contract: Contract, cleaner: Cleaner, hasher: Disti
             if not isinstance(column, Numbers):
                 raise Refused(WRONG_TYPE, name)
             admitted.measures[name] = column
-        elif declared.kind == "free_text":
+        elif declared.kind == "free_text" and not (contract.store_events and isinstance(column, Strings)):
             admitted.scrubbed["free_text"] += _given(column)
         elif declared.kind == "dropped":
             admitted.scrubbed["dropped"] += n

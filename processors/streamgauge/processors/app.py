@@ -23,7 +23,7 @@ from streamgauge.processors.transactions import CommitTarget, Committer, PlainCo
 from streamgauge.schemas.contract_topic import ContractFeed
 from streamgauge.schemas.contracts import load_contracts
 from streamgauge.schemas.errors import PositionLost, place_of
-from streamgauge.schemas.topics import DISTINCT, LEDGER, RAW_TOPICS, ROLLUPS, STATE
+from streamgauge.schemas.topics import DISTINCT, LEDGER, RAW_TOPICS, ROLLUPS, SCRUBBED, STATE
 
 log = logging.getLogger("streamgauge.processors")
 
@@ -45,7 +45,7 @@ class Worker:
             life=settings.incarnation or ("" if settings.embedded else None),
         )
         self._topics = [topic.name(settings.region) for topic in RAW_TOPICS]
-        outgoing = [topic.name(settings.region) for topic in (ROLLUPS, DISTINCT)]
+        outgoing = [topic.name(settings.region) for topic in (ROLLUPS, DISTINCT, SCRUBBED)]
         state = STATE.name(settings.region)
         counts = self._broker.partitions([*self._topics, *outgoing, state])
         self._feed = ContractFeed(settings.librdkafka(), settings.region, load_contracts(settings.contracts))
@@ -64,9 +64,13 @@ class Worker:
             steady_ms=lambda: time.monotonic_ns() // 1_000_000,
             commit_policy=settings.commit_policy(),
             # on one machine each insert costs more than what is in it: one partition makes the fattest blocks
-            output_policy=OutputPolicy(rollup_partitions=1, distinct_partitions=1)
+            output_policy=OutputPolicy(rollup_partitions=1, distinct_partitions=1, event_partitions=1)
             if settings.embedded
-            else OutputPolicy(rollup_partitions=counts[outgoing[0]], distinct_partitions=counts[outgoing[1]]),
+            else OutputPolicy(
+                rollup_partitions=counts[outgoing[0]],
+                distinct_partitions=counts[outgoing[1]],
+                event_partitions=counts[outgoing[2]],
+            ),
             contract_wait_ms=settings.contract_wait,
             sequence_policy=settings.sequence_policy(),
             state_partitions=counts[state],

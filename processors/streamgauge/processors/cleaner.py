@@ -13,8 +13,9 @@ from functools import partial
 import numpy as np
 
 from streamgauge.processors.detectors import UNCHECKED
+from streamgauge.processors.detectors_text import MAX_CHARS
 from streamgauge.processors.scrub import Scrubber
-from streamgauge.schemas.columns import Array
+from streamgauge.schemas.columns import Array, Strings
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.generalise import SCANNED, UNKNOWN, generalise
 from streamgauge.schemas.privacy import Action, Policy, compile_policy, label_action, rules_version
@@ -24,6 +25,11 @@ UNKNOWN_RULE, PERSONAL_NAME = "unknown_value", "personal_name"
 """Rules under which values are counted that a coarse form could not be made of, and names that hold personal data."""
 MAX_NAMES, MAX_POLICIES, MAX_COARSE = 100_000, 1_000, 100_000
 MAX_KEPT = 256
+CUT = "cut"
+"""The rule under which free texts are counted of which only the beginning was kept."""
+MAX_TEXT = 1_024
+MARGIN = 512
+"""What stood where a text was cut before it was searched may be half of something: so much before that place goes too."""
 
 Cleaned = tuple[str, tuple[str, ...]]
 
@@ -123,6 +129,28 @@ class Cleaner:
             for rule in rules:
                 changed[rule] += int(rows[position])
         return [text for text, _ in both], changed
+
+    def text(self, action: Action, text: str) -> Cleaned:
+        """What is kept of a free text: at most `MAX_TEXT` characters, clean. No free text is remembered."""
+        head = text[:MAX_CHARS]
+        clean, rules = self.scrubber.text(head, action.hint) if action.kind == SCAN else self.value(action, head)
+        most = MAX_TEXT if len(head) == len(text) else max(0, min(MAX_TEXT, len(clean) - MARGIN))
+        if len(clean) <= most:
+            return clean, rules
+        # where it was cut, half of something harmless may look like something else
+        clean, more = self.scrubber.text(clean[:most], action.hint)
+        return clean[:MAX_TEXT], tuple(dict.fromkeys((*rules, *more, CUT)))
+
+    def texts(self, action: Action, column: Strings) -> tuple[Strings, Counter[str]]:
+        """A column of free texts, each as `text` keeps it, and rows changed by rule. Only what a row points at is looked at."""
+        used, index = np.unique(column.index, return_inverse=True)
+        both = [self.text(action, column.dictionary[int(entry)] or "") for entry in used]
+        changed: Counter[str] = Counter()
+        rows = np.bincount(index, minlength=len(used))
+        for position, (_, rules) in enumerate(both):
+            for rule in rules:
+                changed[rule] += int(rows[position])
+        return Strings([clean or None for clean, _ in both], index), changed
 
     def personal(self, name: str) -> bool:
         """Whether the name of a metric, an event or a label holds personal data itself, such as a card's number.

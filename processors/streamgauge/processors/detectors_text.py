@@ -28,6 +28,7 @@ UNSEEN: dict[int, str | None] = {**dict.fromkeys(_ZERO_WIDTH), **_LOOKALIKES}
 """Characters of no width, which people and programs put into addresses, and other signs for dash, dot and line end."""
 _FOREIGN_DIGIT = re.compile(r"[^\x00-\x7f\D]")
 _JSON = re.compile(r"""\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|([nrtbf"'/\\]))""")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _ENTITY = re.compile(r"&(?:#\d{1,7};?|#[xX][0-9A-Fa-f]{1,6};?|[A-Za-z]{2,8}[0-9]{0,2};)")
 _BASE64 = re.compile(
@@ -65,6 +66,8 @@ def decoded(text: str) -> str:
         text = _BASE64.sub(_unpacked, text)
     if "\\" in text:
         text = _JSON.sub(_unescaped, text)
+        if _SURROGATE.search(text):  # two make a character; one alone is none, and no message can carry it
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return folded(text)
 
 

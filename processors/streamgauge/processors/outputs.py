@@ -29,7 +29,7 @@ from streamgauge.schemas.rollups import (
     part_keys,
     split_rows,
 )
-from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, ROLLUPS
+from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, ROLLUPS, SCRUBBED
 
 ROW_BYTES = 70
 ENTRY_BYTES = 8
@@ -60,6 +60,7 @@ class OutputPolicy:
     materialization_version: int = 1
     rollup_partitions: int = ROLLUPS.partitions
     distinct_partitions: int = DISTINCT.partitions
+    event_partitions: int = SCRUBBED.partitions
     max_bytes: int = 512 << 10
     max_parts: int = 32
 
@@ -98,6 +99,13 @@ def outputs(
                 frame, distinct, None, index, policy.distinct_partitions, policy, now_ms
             ):
                 found.append(Output(DISTINCT.name(place.region), partition, encode(message)))
+    for single in accumulator.single.values():
+        found += [
+            Output(SCRUBBED.name(place.region), place.partition % policy.event_partitions, value)
+            for value in single.messages(
+                place.region, raw, policy.materialization_version, policy.max_bytes, policy.max_parts
+            )
+        ]
     found += [Output(DEAD.name(place.region), 0, letter.encode()) for letter in accumulator.dead]
     entry = LedgerEntry(
         region=place.region,
@@ -119,6 +127,7 @@ def outputs(
         sums=sums,
         incarnation=place.incarnation,
         policies=tuple(sorted(accumulator.policies)),
+        events=sum(single.rows for single in accumulator.single.values()),
     )
     found.append(Output(LEDGER.name(place.region), 0, entry.encode()))
     return found, entry

@@ -5,6 +5,7 @@ but the key, and two regions, tenants, fields or keys have none in common.
 from __future__ import annotations
 
 import re
+from base64 import b32encode
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ PREFIXES: Mapping[str, str] = MappingProxyType({"email": "em", "phone": "ph", "i
 OTHER = "id"
 TOKEN = re.compile(r"(?<![A-Za-z0-9_])[a-z]{2}_k[1-9][0-9]{0,5}_[a-h][a-z2-7]{25}(?![A-Za-z0-9_])")
 """Finds tokens. None of them is a word, a number or hexadecimal, so no detector takes one for personal data."""
-ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+MAX_TOKENS = 200_000
 MANY_DIGITS = re.compile(r"[2-7]{7}")
 
 
@@ -45,7 +46,8 @@ class DistinctHasher:
     """Keyed 64-bit hashes of values that are counted distinct. The values themselves go no further.
 
     Every field of every event and tenant has a subkey of its own under every key of the ring, so equal values of two of
-    them cannot be linked. `keys` hashes idempotency keys. What is remembered is forgotten with `use`. Not thread-safe.
+    them cannot be linked. `keys` hashes idempotency keys, `tokens` makes tokens under the same keys. What is remembered is
+    forgotten with `use`. Not thread-safe.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class DistinctHasher:
         self._sole = ring.epochs[0] if len(ring.epochs) == 1 and ring.epochs[0].from_ms == 0 else None
         self._recognising = ring.recognising(now_ms)
         self.keys = KeyHasher(self._recognising[0], self._region, self._recognising[1:])
+        self.tokens = Tokens(ring, self._region, self._phone_region)
         self._seen.clear()
         self._size = 0
 
@@ -179,11 +182,18 @@ def pseudonym(kind: str, value: str, key: Key, region: str, tenant: str, name: s
     """
     if not key.live:
         raise ValueError(f"{key.id} was destroyed")
+    return _token(_token_key(key, kind, region, tenant, name), kind, key.id, value, phone_region)
+
+
+def _token_key(key: Key, kind: str, region: str, tenant: str, name: str) -> bytes:
+    return subkey(key.reveal(), "sg token", kind, region, tenant, name)
+
+
+def _token(own: bytes, kind: str, key_id: str, value: str, phone_region: str) -> str:
     text = normal_form(kind, value, phone_region)
     if not text:
         return ""
-    own = subkey(key.reveal(), "sg token", kind, region, tenant, name)
-    head = f"{PREFIXES.get(kind, OTHER)}_{key.id}_"
+    head = f"{PREFIXES.get(kind, OTHER)}_{key_id}_"
     for attempt in range(256):
         digest = blake2b(text.encode("utf-8", "surrogatepass"), key=own, digest_size=16, salt=bytes([attempt])).digest()
         body = _letters(digest)
@@ -194,8 +204,59 @@ def pseudonym(kind: str, value: str, key: Key, region: str, tenant: str, name: s
 
 def _letters(digest: bytes) -> str:
     """128 bits in 26 characters; the two bits that are over stand first, so the first one is a letter."""
-    number = int.from_bytes(digest, "big")
-    return "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    return b32encode(bytes(4) + digest)[6:].decode().lower()
+
+
+class Tokens:
+    """Tokens of columns, each row's under the key of its own time: what `pseudonym` makes, and `live_pseudonyms` finds.
+
+    Remembers about `capacity` of them, for one ring only: whoever uses another ring makes another one. Not thread-safe.
+    """
+
+    def __init__(self, ring: Keyring, region: str, phone_region: str = "", capacity: int = MAX_TOKENS) -> None:
+        self._ring = ring
+        self._region = region
+        self._phone_region = phone_region
+        self._capacity = capacity
+        self._seen: dict[tuple[str, str, str], dict[str | None, str | None]] = {}
+        self._size = 0
+
+    def column(self, name: str, tenant: str, column: Strings, times: Array) -> Strings:
+        """A field's tokens; None where a row has no value, or where the key of its time was destroyed or not in force."""
+        width = len(column.dictionary)
+        pairs, index = np.unique((self._ring.codes(times) + 1) * width + column.index, return_inverse=True)
+        codes, entries = np.divmod(pairs, width)
+        keys = (None, *self._ring.epochs)
+        tokens: list[str | None] = []
+        for code in map(int, np.unique(codes)):
+            values = [column.dictionary[entry] for entry in map(int, entries[codes == code])]
+            tokens += self._tokens(keys[code], name, tenant, values)
+        return Strings(tokens, index)
+
+    def _tokens(self, key: Key | None, name: str, tenant: str, values: Sequence[str | None]) -> list[str | None]:
+        if key is None or not key.live:
+            return [None] * len(values)
+        known = self._seen.get((key.id, name, tenant), {})
+        try:
+            return list(map(known.__getitem__, values))
+        except KeyError:
+            known = self._learn(key, name, tenant, values)
+            return list(map(known.__getitem__, values))
+
+    def _learn(self, key: Key, name: str, tenant: str, values: Sequence[str | None]) -> dict[str | None, str | None]:
+        if self._size >= self._capacity:
+            self._seen.clear()
+            self._size = 0
+        known = self._seen.setdefault((key.id, name, tenant), {None: None})
+        before = len(known)
+        kind = kind_of(name)
+        own = _token_key(key, kind, self._region, tenant, name)
+        for value in values:
+            if value not in known:
+                known[value] = _token(own, kind, key.id, value or "", self._phone_region) or None
+        # one more, so that tenants without values are bounded too
+        self._size += len(known) - before + 1
+        return known
 
 
 @dataclass(frozen=True, slots=True)

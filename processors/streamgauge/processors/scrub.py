@@ -84,6 +84,10 @@ class Scrubber:
         clean = known.get(text)
         return (clean, ()) if clean is not None else self._look_at(text, hint)
 
+    def text(self, text: str, hint: str = "") -> Scrubbed:
+        """As `value`, for what people wrote: it does not come again, and nothing of it is remembered."""
+        return self._charged(self._judge(text, hint), text) if text else ("", ())
+
     def dictionary(self, values: Sequence[str | None], index: Array, hint: str = "") -> tuple[list[str], Counter[str]]:
         """Clean values (a missing one is empty) of a dictionary column, and rows changed by rule."""
         changed: Counter[str] = Counter()

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import reduce
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,16 +25,20 @@ from streamgauge.processors.policy import TimePolicy
 from streamgauge.processors.pseudonyms import DistinctHasher
 from streamgauge.processors.scrub import Scrubber
 from streamgauge.processors.series import SeriesIndex
+from streamgauge.processors.single_events import SingleEvents
+from streamgauge.schemas.columns import Numbers, Strings
 from streamgauge.schemas.contracts import Contract, parse_contract
 from streamgauge.schemas.events import Event, contract_of
 from streamgauge.schemas.histogram import Buckets, merge, quantile
 from streamgauge.schemas.ledger import DeadLetter
-from streamgauge.schemas.rollups import RollupMetric, RollupRows
+from streamgauge.schemas.rollups import RawRange, RollupMetric, RollupRows
+from streamgauge.schemas.scrubbed_events import decode_scrubbed
 from streamgauge.schemas.settings import FOR_EVER
 from streamgauge.schemas.topics import CONTRACTS
 from streamgauge.schemas.windows import TIERS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_BYTES = 1 << 20
 KEY = b"a key that is good for tests only"
 
 
@@ -94,14 +98,27 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class SingleEvent:
+    """An event that is kept by itself, as a worker passes it on. What it has no value of is not in it."""
+
+    event: str
+    at: datetime
+    labels: Mapping[str, str]
+    measures: Mapping[str, float]
+    pseudonyms: Mapping[str, str]
+    texts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class RolledUp:
     """What became of captured messages. `refused` counts points by reason and `letters` say more; `scrubbed` counts values
-    that a rule changed or dropped."""
+    that a rule changed or dropped. `events` are those of contracts with `store_events`, by day and then as they came."""
 
     rows: list[Row]
     refused: Mapping[str, int]
     scrubbed: Mapping[str, int]
     letters: list[DeadLetter]
+    events: list[SingleEvent]
 
     def of(self, metric: str, **labels: str) -> list[Row]:
         """Rows of a metric that have these labels, among others; by window."""
@@ -146,7 +163,26 @@ def rolled_up(
     ]
     rows.sort(key=lambda row: (row.metric, row.window, sorted(row.labels.items())))
     # the accounts name what never happened too
-    return RolledUp(rows, +accumulator.refused, +accumulator.scrubbed, list(accumulator.dead))
+    single = [one for table in accumulator.single.values() for one in _single(table)]
+    return RolledUp(rows, +accumulator.refused, +accumulator.scrubbed, list(accumulator.dead), single)
+
+
+def _single(table: SingleEvents) -> Iterator[SingleEvent]:
+    for message in table.messages("test", RawRange("raw", 0, 0, 0), 1, MAX_BYTES, 1):
+        events = decode_scrubbed(message)
+        parts = (events.labels, events.measures, events.pseudonyms, events.texts)
+        for row, at in enumerate(events.times.tolist()):
+            values = [{name: _value(column, row) for name, column in columns.items()} for columns in parts]
+            present: list[dict[str, Any]] = [
+                {name: value for name, value in part.items() if value is not None} for part in values
+            ]
+            yield SingleEvent(events.event, EPOCH + timedelta(milliseconds=at), *present)
+
+
+def _value(column: Strings | Numbers, row: int) -> str | float | None:
+    if isinstance(column, Strings):
+        return column.dictionary[int(column.index[row])]
+    return None if column.missing is not None and row in column.missing else float(column.values[row])
 
 
 def _contract(one: type[Event] | Contract) -> Contract:

@@ -63,6 +63,23 @@ def unpack_finite(text: Any, length: int) -> Array:
     return values
 
 
+def narrow(values: Array) -> Json:
+    """Unsigned integers in the narrowest type that holds them all."""
+    top = int(values.max()) if len(values) else 0
+    kind = "u1" if top < 1 << 8 else "u2" if top < 1 << 16 else "u4" if top < 1 << 32 else "u8"
+    return {kind: pack_array(kind, values)}
+
+
+def unpack_narrow(column: Any, length: int) -> Array:
+    """What `narrow` packed."""
+    if isinstance(column, dict):
+        packed_as = cast("Json", column)
+        for kind in ("u1", "u2", "u4", "u8"):
+            if kind in packed_as:
+                return unpack(packed_as[kind], kind, length)
+    raise Refused("wrong_type", "a narrowed column")
+
+
 def saturated(sums: Array) -> Array:
     """Sums of finite numbers, made finite: one that left the range of doubles stands at its end.
 

@@ -124,6 +124,14 @@ def _law(old: Contract, new: Contract) -> Iterator[Change]:
             # what the retention of everything allows now was told under that place
             longer = shorter(kept, keeps) != keeps and bool(said)
             yield _looser(new, place, f"{text}: it is kept longer there") if longer else _yes(place, text)
+    if old.store_events != new.store_events:
+        if new.store_events:
+            text = "single events are kept: what was counted only can be looked up by person"
+            yield _looser(new, "store_events", text)
+        else:
+            yield _yes(
+                "store_events", "no more single events are kept; those that were stay until their retention ends"
+            )
     if old.loosens != new.loosens:
         yield _yes("loosens", "says something else")
 

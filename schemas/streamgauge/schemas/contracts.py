@@ -37,7 +37,7 @@ class Field:
     """One declared field.
 
     A dimension becomes a label, a measure a metric of its own, a unique field is counted distinct through a keyed
-    pseudonym, an idempotency key recognises repeats, a free text is never a label and not kept anywhere yet, a dropped
+    pseudonym, an idempotency key recognises repeats, a free text is never a label and kept with single events only, a dropped
     field never leaves the process. `values` closes the set of a dimension's values (empty: open); `generalise` names the
     rule that makes them coarse. `column` is the field's name in data files, where that is another one.
     """
@@ -60,6 +60,7 @@ class Contract:
     `purposes` are all the purposes it serves where there are several; `purpose` is the first. `residency` names the
     regions that may process it. `loosens` says why, by place, this version shows more of people than the one before.
     `retention` bounds everything that is kept of it, `retention_tiers` single tiers and single events (see `keeping`).
+    `store_events`: each event is also kept by itself, scrubbed, with tokens for unique fields.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Contract:
     residency: tuple[str, ...] = WHERE_COLLECTED
     loosens: Mapping[str, str] = field(default_factory=dict[str, str])
     retention_tiers: Mapping[str, str] = field(default_factory=dict[str, str])
+    store_events: bool = False
 
     def all_purposes(self) -> tuple[str, ...]:
         """Every purpose it serves, the first one first."""
@@ -103,6 +105,7 @@ class Contract:
         if self.time and self.time in self.fields:
             found.append(f"time: {self.time!r} is a field too; an event has one time")
         found += self._law()
+        found += self._single()
         for name, one in self.fields.items():
             if one.kind not in FIELD_KINDS:
                 found.append(f"fields.{name}.kind: {one.kind!r} is none of {', '.join(FIELD_KINDS)}")
@@ -133,6 +136,17 @@ class Contract:
             if not reason.strip():
                 yield f"loosens.{place}: say why; a person who reads it later was not there"
 
+    def _single(self) -> Iterable[str]:
+        if not self.store_events:
+            return
+        if "tenant" in self.of_kind("dimension"):
+            yield "fields.tenant: with store_events the context says whose a row is; by that people are found. Choose another"
+        for name, one in self.fields.items():
+            if name == EVENT_TIME or (name in EVENT_COLUMNS and one.kind in {"measure", "unique", "free_text"}):
+                yield f"fields.{name}: with store_events this name is a column of the event's rows; choose another"
+        if len(self.of_kind("free_text")) > MAX_STORED_TEXTS:
+            yield f"store_events: of more than {MAX_STORED_TEXTS} free texts an event is no row; drop some"
+
     def _names(self) -> Iterable[tuple[str, str]]:
         yield "name", self.name
         for name in self.fields:
@@ -154,6 +168,8 @@ class Contract:
             body["retention_tiers"] = dict(self.retention_tiers)
         if self.loosens:
             body["loosens"] = dict(self.loosens)
+        if self.store_events:
+            body["store_events"] = True
         body["fields"] = {name: _field_json(one) for name, one in self.fields.items()}
         if self.examples:
             body["examples"] = dict(self.examples)
@@ -174,6 +190,10 @@ RESERVED_COLUMNS = frozenset(
 """Columns that every view has; a field of the same name would hide them."""
 
 
+EVENT_TIME = "at"
+EVENT_COLUMNS = frozenset({"tenant", "country", "operation", "status"})
+"""Columns of single events beside those: their time, and context that a dimension may stand for and no other field."""
+MAX_STORED_TEXTS = 16
 _REGION = re.compile(r"[A-Za-z0-9_\-]{1,100}", re.ASCII)
 
 
@@ -243,7 +263,7 @@ def _repeated(keys: Iterable[str]) -> list[str]:
 
 _TEXTS = ("owner", "purpose", "retention", "granularity", "time", "time_format", "description", "legal_basis")
 _LISTS = ("purposes", "residency")
-_KEYS = {"name", "version", "fields", "examples", "loosens", "retention_tiers", *_TEXTS, *_LISTS}
+_KEYS = {"name", "version", "fields", "examples", "loosens", "retention_tiers", "store_events", *_TEXTS, *_LISTS}
 _FIELD_TEXTS = ("type", "unit", "description", "column", "generalise")
 _FIELD_KEYS = {"kind", "values", "optional", *_FIELD_TEXTS}
 _JSON_NAMES: dict[type[Any], str] = {
@@ -289,6 +309,7 @@ class _Reading:
             retention_tiers=tiers,
             purposes=lists.get("purposes", ()),
             residency=lists.get("residency", WHERE_COLLECTED),
+            store_events=self._given(body, "store_events", bool, False) if "store_events" in body else False,
             **texts,
         )
 

@@ -108,7 +108,8 @@ IdempotencyKey = Annotated[T, FieldKind("idempotency_key")]
 Dropped = Annotated[T, FieldKind("dropped")]
 """May be passed in, never leaves the process."""
 FreeText = Annotated[T, FieldKind("free_text")]
-"""What people wrote. It is never a label; the worker counts and drops it, since no table holds single events yet."""
+"""What people wrote. It is never a label; of an event that is declared with `store_events` it is kept after the detectors,
+of any other the worker counts and drops it."""
 
 if TYPE_CHECKING:
     # type checkers know how to read this one form with a second argument, and only under its own identity
@@ -142,8 +143,8 @@ class Event:
     Class arguments: `name` (snake_case of the class name unless given), `version`, `owner`, `purpose` or several
     `purposes`, `legal_basis` (GDPR's six, such as `"consent"`), `residency` (regions that may process it; unless given, the
     one where it was collected), `retention` (`"400d"`, empty: as long as the store keeps), `retention_tiers` (`{"10s": "1d"}`:
-    shorter ones), `granularity` (finest window: 10s, 1m, 1h or 1d). A wrong declaration raises DeclarationError, naming
-    everything wrong, when the class is created.
+    shorter ones), `granularity` (finest window: 10s, 1m, 1h or 1d), `store_events` (each event is also kept by itself,
+    scrubbed). A wrong declaration raises DeclarationError, naming everything wrong, when the class is created.
     """
 
     _contract: ClassVar[Contract]
@@ -164,6 +165,7 @@ class Event:
         legal_basis: str = "",
         residency: tuple[str, ...] = WHERE_COLLECTED,
         retention_tiers: Mapping[str, str] = _NO_TIERS,
+        store_events: bool = False,
     ) -> None:
         super().__init_subclass__()
         problems: list[str] = []
@@ -181,6 +183,7 @@ class Event:
             legal_basis=legal_basis,
             residency=tuple(residency),
             retention_tiers=dict(retention_tiers),
+            store_events=store_events,
             description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
         )
         problems += contract.problems()
@@ -257,6 +260,7 @@ def _differences(ours: Contract, theirs: Contract) -> Iterator[str]:
         "legal_basis",
         "residency",
         "retention_tiers",
+        "store_events",
     ):
         left, right = getattr(ours, key), getattr(theirs, key)
         if left != right:

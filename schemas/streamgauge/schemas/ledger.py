@@ -40,7 +40,8 @@ class LedgerEntry:
     day as days since the epoch) to points, `sums` to the sum of all values and the sum of their magnitudes; `refused`
     counts points by reason, `scrubbed` values by rule, `skipped` points by the tier they were too old for.
     `incarnation` is the life of the raw topic that the offsets are of; empty where a release or a broker did not say.
-    `policies` names the versions of the policies by which its events and labels were cleaned.
+    `policies` names the versions of the policies by which its events and labels were cleaned. `events` are rows that were
+    sent on as single events.
     """
 
     region: str
@@ -64,6 +65,7 @@ class LedgerEntry:
     )
     incarnation: str = ""
     policies: tuple[str, ...] = ()
+    events: int = 0
 
     @property
     def total(self) -> int:
@@ -98,6 +100,8 @@ class LedgerEntry:
             body["incarnation"] = self.incarnation
         if self.policies:
             body["policies"] = list(self.policies)
+        if self.events:
+            body["events"] = self.events
         return orjson.dumps(body)
 
 
@@ -181,6 +185,7 @@ def decode_ledger(value: bytes | None) -> LedgerEntry:
         sums=_sums(body) if "sums" in body else {},
         incarnation=life_of(body),
         policies=_policies(body),
+        events=_optional_natural(body, "events"),
     )
 
 

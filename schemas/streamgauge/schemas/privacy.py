@@ -98,7 +98,7 @@ UNDECLARED = Action(DROP, "unknown_field", why="the contract does not declare it
 
 def compile_policy(contract: Contract, detectors: str = "") -> Policy:
     """The policy of a contract. `detectors` is whatever tells one set of detectors from another."""
-    actions = {name: _declared(name, one) for name, one in contract.fields.items()}
+    actions = {name: _declared(name, one, contract.store_events) for name, one in contract.fields.items()}
     declared = orjson.dumps([contract.json(), rules_version(detectors)], option=orjson.OPT_SORT_KEYS)
     version = f"p1-{blake2b(declared, digest_size=8).hexdigest()}"
     return Policy(contract.name, contract.version, version, MappingProxyType(actions), contract.residency)
@@ -127,15 +127,16 @@ def label_action(name: str) -> Action:
     return Action(SCAN, hint=hint, why="nothing is known of it; detectors see every value")
 
 
-def _declared(name: str, field: Field) -> Action:
+def _declared(name: str, field: Field, stored: bool) -> Action:
     if field.kind == "measure":
         return Action(NUMBER, why="a measure; it is added up and never becomes a label")
     if field.kind == "unique":
-        return Action(PSEUDONYM, why="counted distinct through a keyed hash")
+        kept = "; kept with each event as a token under the key of its day" if stored else ""
+        return Action(PSEUDONYM, why=f"counted distinct through a keyed hash{kept}")
     if field.kind == "idempotency_key":
         return Action(PSEUDONYM, why="recognised through a keyed hash")
     if field.kind == "free_text":
-        return Action(DROP, "free_text", why="free text; no table holds any yet, and it is never a label")
+        return _text(name) if stored else Action(DROP, "free_text", why="free text; it is kept with store_events only")
     if field.kind != "dimension":
         return Action(DROP, "dropped", why="declared so")
     if field.values:
@@ -145,9 +146,18 @@ def _declared(name: str, field: Field) -> Action:
     return label_action(name)
 
 
+def _text(name: str) -> Action:
+    """What becomes of a free text that is kept: detectors see it, unless its name says that all of it is personal."""
+    said = label_action(name)
+    why = "free text; kept with each event after the detectors, never a label" if said.kind == SCAN else said.why
+    return Action(said.kind, said.rule, said.hint, why)
+
+
 def findings(contract: Contract) -> Iterator[str]:
-    """What somebody should know who declares this: dimensions whose values will not arrive as they are sent."""
+    """What somebody should know who declares this: dimensions and free texts whose values will not arrive as they are sent."""
     for name, field in contract.fields.items():
+        if field.kind == "free_text":
+            yield from _lost_text(name, contract.store_events)
         if field.kind != "dimension" or field.values or field.generalise:
             continue
         action = label_action(name)
@@ -158,3 +168,10 @@ def findings(contract: Contract) -> Iterator[str]:
             )
         elif action.kind == GENERALISE:
             yield f"fields.{name}: {action.why}, so its values are made coarse ({action.rule}); say so with generalise"
+
+
+def _lost_text(name: str, stored: bool) -> Iterator[str]:
+    if not stored:
+        yield f"fields.{name}: free text is dropped and counted, unless the contract has store_events; then it is kept, scrubbed"
+    elif (action := _text(name)).kind == REPLACE:
+        yield f"fields.{name}: {action.why}, so every text becomes [{action.rule}]; give it a name that says what it holds"

@@ -14,7 +14,16 @@ import numpy as np
 import orjson
 
 from streamgauge.schemas.batches import WIRE_VERSION
-from streamgauge.schemas.columns import Array, pack_array, saturated, unpack, unpack_finite, unpack_index
+from streamgauge.schemas.columns import (
+    Array,
+    narrow,
+    pack_array,
+    saturated,
+    unpack,
+    unpack_finite,
+    unpack_index,
+    unpack_narrow,
+)
 from streamgauge.schemas.decoding import SHORT_LIMIT, need, need_list, need_natural, need_object, parse
 from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.histogram import KEY_OFFSET
@@ -213,12 +222,7 @@ def encode(message: RollupMessage) -> bytes:
         "kind": "rollups" if isinstance(rows, RollupRows) else "distinct",
         "region": message.region,
         "mv": message.version,
-        "raw": {
-            "topic": message.raw.topic,
-            "partition": message.raw.partition,
-            "from": message.raw.start,
-            "to": message.raw.end,
-        },
+        "raw": raw_json(message.raw),
         "n": len(rows),
         "metrics": [
             {
@@ -250,16 +254,16 @@ def encode(message: RollupMessage) -> bytes:
 
 
 def _values_json(rows: RollupRows) -> Json:
-    body: Json = {"count": _narrow(rows.count), "sum": pack_array("f8", saturated(rows.sum))}
+    body: Json = {"count": narrow(rows.count), "sum": pack_array("f8", saturated(rows.sum))}
     if rows.min.any() or rows.max.any():
         body |= {"min": pack_array("f8", rows.min), "max": pack_array("f8", rows.max)}
     if rows.last_ms.any():
         body |= {"last": pack_array("f8", rows.last), "last_t": pack_array("i8", rows.last_ms)}
     if len(rows.hist.keys):
         body["hist"] = {
-            "n": _narrow(rows.hist.per_row),
+            "n": narrow(rows.hist.per_row),
             "b": pack_array("i2", rows.hist.keys),
-            "c": _narrow(rows.hist.counts),
+            "c": narrow(rows.hist.counts),
         }
     return body
 
@@ -267,22 +271,6 @@ def _values_json(rows: RollupRows) -> Json:
 def _used(metrics: Sequence[RollupMetric], index: Array) -> tuple[list[RollupMetric], Array]:
     used, compact = np.unique(index, return_inverse=True)
     return [metrics[int(i)] for i in used], compact
-
-
-def _narrow(values: Array) -> Json:
-    """Unsigned integers in the narrowest type that holds them all."""
-    top = int(values.max()) if len(values) else 0
-    kind = "u1" if top < 1 << 8 else "u2" if top < 1 << 16 else "u4" if top < 1 << 32 else "u8"
-    return {kind: pack_array(kind, values)}
-
-
-def _narrowed(column: Any, length: int) -> Array:
-    if isinstance(column, dict):
-        packed_as = cast("Json", column)
-        for kind in ("u1", "u2", "u4", "u8"):
-            if kind in packed_as:
-                return unpack(packed_as[kind], kind, length)
-    raise Refused("wrong_type", "a narrowed column")
 
 
 def decode_rollups(value: bytes | None) -> RollupMessage:
@@ -294,7 +282,6 @@ def decode_rollups(value: bytes | None) -> RollupMessage:
     if kind not in {"rollups", "distinct"}:
         raise Refused("unknown_kind")
     metrics = tuple(_metric(head) for head in need_list(body, "metrics"))
-    raw = need_object(body, "raw")
     keys: dict[str, Array] = {
         "metric": unpack_index(body.get("m"), n, len(metrics)),
         "series_id": unpack(body.get("series"), "u8", n),
@@ -311,15 +298,26 @@ def decode_rollups(value: bytes | None) -> RollupMessage:
     return RollupMessage(
         need(body, "region", str),
         need_natural(body, "mv", SHORT_LIMIT),
-        RawRange(
-            need(raw, "topic", str),
-            need_natural(raw, "partition", SHORT_LIMIT),
-            need_natural(raw, "from"),
-            need_natural(raw, "to"),
-        ),
+        raw_of(body),
         metrics,
         rows,
         _labels(body),
+    )
+
+
+def raw_json(raw: RawRange) -> Json:
+    """A range of raw offsets as a JSON object."""
+    return {"topic": raw.topic, "partition": raw.partition, "from": raw.start, "to": raw.end}
+
+
+def raw_of(body: Json) -> RawRange:
+    """The range of raw offsets that a message names. Raises Refused."""
+    raw = need_object(body, "raw")
+    return RawRange(
+        need(raw, "topic", str),
+        need_natural(raw, "partition", SHORT_LIMIT),
+        need_natural(raw, "from"),
+        need_natural(raw, "to"),
     )
 
 
@@ -344,7 +342,7 @@ def _values(body: Json, n: int) -> dict[str, Array]:
     last_ms = unpack(body["last_t"], "i8", n) if "last_t" in body else np.zeros(n, np.int64)
     return {
         **values,
-        "count": _narrowed(body.get("count"), n).astype(np.uint64),
+        "count": unpack_narrow(body.get("count"), n).astype(np.uint64),
         "sum": unpack_finite(body.get("sum"), n),
         "last_ms": last_ms,
     }
@@ -354,14 +352,14 @@ def _histograms(body: Json, n: int) -> Histograms:
     if "hist" not in body:
         return no_histograms(n)
     hist = need_object(body, "hist")
-    per_row = _narrowed(hist.get("n"), n).astype(np.uint64)
+    per_row = unpack_narrow(hist.get("n"), n).astype(np.uint64)
     keys = unpack(hist.get("b"), "i2", None)
     # as doubles, whose sum cannot wrap around
     if per_row.sum(dtype=np.float64) != len(keys):
         raise Refused("wrong_length", "hist")
     if len(keys) and int(keys.min()) <= -2 * KEY_OFFSET:
         raise Refused("index_out_of_range", "hist")
-    return Histograms(per_row, keys, _narrowed(hist.get("c"), len(keys)))
+    return Histograms(per_row, keys, unpack_narrow(hist.get("c"), len(keys)))
 
 
 def no_histograms(n: int) -> Histograms:

@@ -57,7 +57,7 @@ def wall_ms() -> int:
 
 
 class Sink:
-    """Reads rollups, distinct hashes, ledger and dead letters, and stores them exactly once. Use `run`."""
+    """Reads rollups, distinct hashes, single events, ledger and dead letters, and stores them exactly once. Use `run`."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class Sink:
 
     def _await_tables(self) -> None:
         """Wait until the store is migrated, or `stop`. Before, nothing could be stored."""
-        query = f"SELECT parts FROM {table(self.settings.database, 'blocks')} LIMIT 0"  # noqa: S608  # quoted
+        query = f"SELECT events FROM {table(self.settings.database, 'ledger')} LIMIT 0"  # noqa: S608  # quoted
         while not self._stop.is_set():
             try:
                 self.store.query_rows(query)

@@ -139,7 +139,7 @@ def rollup_insert(messages: Sequence[RollupMessage], pending: Range) -> Insert:
     if distinct:
         hashes = merge_distinct(concat_distinct(distinct))
         columns = [*_keys(hashes, names, version), native.numbers("hash", "UInt64", hashes.hash)]
-        return _insert(DISTINCT_LANDING, columns, len(hashes), pending)
+        return landing_insert(DISTINCT_LANDING, columns, len(hashes), pending)
     rows = merge_rows(
         concat_rows([replace(m.rows, metric=_codes(m, codes)) for m in messages if isinstance(m.rows, RollupRows)])
     )
@@ -153,7 +153,7 @@ def rollup_insert(messages: Sequence[RollupMessage], pending: Range) -> Insert:
         native.numbers("last", "Float64", rows.last),
         _histogram(rows.hist),
     ]
-    return _insert(ROLLUPS_LANDING, columns, len(rows), pending)
+    return landing_insert(ROLLUPS_LANDING, columns, len(rows), pending)
 
 
 def _used_names(message: RollupMessage) -> list[str]:
@@ -198,8 +198,9 @@ def _spread(hist: Histograms) -> Histograms:
     return Histograms(per_row.astype(np.uint64), np.repeat(hist.keys, cells), counts)
 
 
-def _insert(table: str, columns: list[native.Column], rows: int, pending: Range) -> Insert:
-    columns += ORIGIN[pending.block_format](pending, rows)
+def landing_insert(table: str, columns: list[native.Column], rows: int, pending: Range) -> Insert:
+    """Columns of a landing table as its part of a block, with where the block comes from."""
+    columns = columns + ORIGIN[pending.block_format](pending, rows)
     return Insert(table, tuple(column.name for column in columns), native.block(columns, rows), rows)
 
 

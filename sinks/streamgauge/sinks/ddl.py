@@ -11,12 +11,14 @@ from streamgauge.schemas.windows import TIER_NAMES
 
 ROLLUPS_LANDING: Final = "rollups_landing"
 DISTINCT_LANDING: Final = "distinct_landing"
+EVENTS_LANDING: Final = "events_landing"
 ROLLUP_TABLES: Final = tuple(f"rollups_{tier}" for tier in TIER_NAMES)
 DISTINCT_TABLES: Final = tuple(f"distinct_{tier}" for tier in TIER_NAMES)
-DEDUPLICATED_TABLES: Final = (*ROLLUP_TABLES, *DISTINCT_TABLES, "blocks")
+EVENTS_TABLE: Final = "events"
+DEDUPLICATED_TABLES: Final = (*ROLLUP_TABLES, *DISTINCT_TABLES, EVENTS_TABLE, "blocks")
 """Tables that are written by blocks with a token, and must recognise it for as long as a block may be repeated."""
 
-COUNTED_TABLES: Final = frozenset({ROLLUPS_LANDING, DISTINCT_LANDING})
+COUNTED_TABLES: Final = frozenset({ROLLUPS_LANDING, DISTINCT_LANDING, EVENTS_LANDING})
 """Tables whose blocks would count twice without their token; rows of all others replace each other."""
 
 DEDUPLICATION_WINDOW: Final = 10_000

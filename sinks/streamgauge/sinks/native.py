@@ -1,7 +1,7 @@
 """Native blocks: numpy columns as a block of ClickHouse's Native format (revision 0), without a loop over rows.
 
 Format: docs "Native" of ClickHouse; low-cardinality columns as in its SerializationLowCardinality: a version, then index
-type with the has-additional-keys bit, the keys, the indexes.
+type with the has-additional-keys bit, the keys, the indexes. Maps are arrays of pairs: lengths, all keys, all values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ NUMBERS = {
     "UInt8": "<u1", "UInt16": "<u2", "UInt32": "<u4", "UInt64": "<u8", "Int64": "<i8", "Float64": "<f8", "DateTime('UTC')": "<u4",
     "DateTime64(3, 'UTC')": "<i8", "Date": "<u2",
 }  # fmt: skip
-_SHARED_DICTIONARY = 1
+_LOW_CARDINALITY = (1).to_bytes(8, "little")
+"""The version of low-cardinality columns. In a column of maps it stands before everything else."""
 _HAS_ADDITIONAL_KEYS = 1 << 9
 _INDEX_TYPES = ("<u1", "<u2", "<u4", "<u8")
 
@@ -33,6 +34,15 @@ class Column:
     name: str
     type: str
     data: tuple[Buffer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """The entries of a column of maps, row after row: how many each row has, and the key's place and the value of each."""
+
+    lengths: Array
+    keys: Array
+    values: Array
 
 
 def varint(number: int) -> bytes:
@@ -68,16 +78,39 @@ def strings(name: str, values: Sequence[str]) -> Column:
 
 def dictionary(name: str, keys: Sequence[str], index: Array) -> Column:
     """A LowCardinality(String) column: `keys[index[row]]`."""
+    return Column(name, "LowCardinality(String)", (_LOW_CARDINALITY, *_indexed(keys, index)))
+
+
+def _indexed(keys: Sequence[str], index: Array) -> tuple[Buffer, ...]:
+    """Keys and indexes of a low-cardinality column, behind its version."""
     kind = 0 if len(keys) <= 1 << 8 else 1 if len(keys) <= 1 << 16 else 2
-    head = np.array([_SHARED_DICTIONARY, kind | _HAS_ADDITIONAL_KEYS, len(keys)], "<u8").tobytes()
+    head = np.array([kind | _HAS_ADDITIONAL_KEYS, len(keys)], "<u8").tobytes()
     length = np.array([len(index)], "<u8").tobytes()
-    return Column(name, "LowCardinality(String)", (head, *map(text, keys), length, _raw(index, _INDEX_TYPES[kind])))
+    return head, *map(text, keys), length, _raw(index, _INDEX_TYPES[kind])
 
 
 def arrays(name: str, kind: str, lengths: Array, values: Array) -> Column:
     """A column of arrays of numbers: `lengths` per row, the values one after another."""
     offsets = _raw(np.cumsum(lengths, dtype=np.uint64), "<u8")
     return Column(name, f"Array({kind})", (offsets, _raw(values, NUMBERS[kind])))
+
+
+def text_maps(name: str, keys: Sequence[str], entries: Entries, pool: Sequence[bytes]) -> Column:
+    """A column of maps from `keys` to texts; an entry's value is its place in `pool`, which holds texts as `text` does."""
+    data = b"".join(map(pool.__getitem__, entries.values.tolist()))
+    return _maps(name, "String", keys, entries, data)
+
+
+def number_maps(name: str, keys: Sequence[str], entries: Entries) -> Column:
+    """A column of maps from `keys` to doubles."""
+    return _maps(name, "Float64", keys, entries, _raw(entries.values, "<f8"))
+
+
+def _maps(name: str, kind: str, keys: Sequence[str], entries: Entries, values: Buffer) -> Column:
+    offsets = _raw(np.cumsum(entries.lengths, dtype=np.uint64), "<u8")
+    # where no row has an entry nothing follows, no dictionary either
+    held = (*_indexed(keys, entries.keys), values) if len(entries.keys) else ()
+    return Column(name, f"Map(LowCardinality(String), {kind})", (_LOW_CARDINALITY, offsets, *held))
 
 
 def _raw(values: Array, kind: str) -> memoryview:

@@ -11,15 +11,20 @@ from streamgauge.schemas.batches import MAX_INSTANT_MS
 from streamgauge.schemas.errors import Refused
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, decode_dead, decode_ledger
 from streamgauge.schemas.rollups import DistinctRows, RollupMessage, decode_rollups
-from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, ROLLUPS
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents, decode_scrubbed
+from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, ROLLUPS, SCRUBBED
 from streamgauge.sinks.blocks import EMPTY_SHAPE, BlockPolicy, Shape, shape_of
 from streamgauge.sinks.decisions import Read
+from streamgauge.sinks.event_blocks import shape_of_events
 from streamgauge.sinks.ranges import ANY_CONTENT, Place, Range
 
-Decoded = RollupMessage | LedgerEntry | DeadLetter
+Decoded = RollupMessage | ScrubbedEvents | LedgerEntry | DeadLetter
 
 OBJECTS_OF_A_MESSAGE = 3_000
 """Bytes that a decoded message takes beside its columns (measured)."""
+
+MEMORY_OF_EVENTS = 4
+"""Bytes that decoded events take for each byte of their message: dictionaries of texts become objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ def decode_stored(kind: str, place: Place, offset: int, value: bytes, instant_ms
     """
     try:
         message = _decode(kind, value)
-        shape = shape_of(message, len(value))
+        shape = _shape(message, len(value))
         shape.refuse_unstorable()
     except Refused as refused:
         at_ms = min(max(instant_ms, 0), MAX_INSTANT_MS - 1)
@@ -58,7 +63,8 @@ def decode_stored(kind: str, place: Place, offset: int, value: bytes, instant_ms
             place.region, place.topic, place.partition, offset, refused.reason, 1, at_ms, detail=refused.detail
         )
         shape = shape_of(message, len(value))
-    columns = message.rows.nbytes if isinstance(message, RollupMessage) else 2 * len(value)
+    each = MEMORY_OF_EVENTS if isinstance(message, ScrubbedEvents) else 2
+    columns = message.rows.nbytes if isinstance(message, RollupMessage) else each * len(value)
     digest = blake2b(value, digest_size=8, salt=offset.to_bytes(8, "big")).digest()
     return Buffered(offset, message, shape, columns + OBJECTS_OF_A_MESSAGE, digest)
 
@@ -68,11 +74,17 @@ def content_of(messages: Iterable[Buffered]) -> str:
     return blake2b(b"".join(one.digest for one in messages), digest_size=8).hexdigest()
 
 
+def _shape(message: Decoded, size: int) -> Shape:
+    return shape_of_events(message, size) if isinstance(message, ScrubbedEvents) else shape_of(message, size)
+
+
 def _decode(kind: str, value: bytes) -> Decoded:
     if kind == LEDGER.kind:
         return decode_ledger(value)
     if kind == DEAD.kind:
         return decode_dead(value)
+    if kind == SCRUBBED.kind:
+        return decode_scrubbed(value)
     if kind not in {ROLLUPS.kind, DISTINCT.kind}:
         raise ValueError(f"{kind} is no stored topic")
     message = decode_rollups(value)

@@ -15,7 +15,8 @@ MAX_YEARS = 40
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Milliseconds that a row is kept after its window (or, in the accounts, after it was written); FOR_EVER keeps all.
+    """Milliseconds that a row is kept after its window, a single event after it happened, a row of the accounts after it was
+    written; FOR_EVER keeps all.
 
     Rows go in whole parts, so they may stay for up to a day longer in the fine tiers and a month in the others; what a
     contract lets go earlier goes row by row (see `table_ttl`).
@@ -27,6 +28,7 @@ class Retention:
     tier_1d: int = FOR_EVER
     accounts: int = 400 * DAY_MS
     dead: int = 30 * DAY_MS
+    events: int = 30 * DAY_MS
 
     def problems(self) -> list[str]:
         """Everything that is wrong with these times; empty when they can be used."""
@@ -45,6 +47,7 @@ class Retention:
         yield Rule("blocks", "inserted_at", self.accounts)
         yield Rule("ledger", "committed_at", self.accounts)
         yield Rule("dead", "at", self.dead)
+        yield Rule("events", "at", self.events)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from streamgauge.schemas.settings import (
     setting,
     size_bytes,
 )
+from streamgauge.schemas.windows import DAY_MS
 from streamgauge.sinks.blocks import BlockPolicy
 from streamgauge.sinks.retention import Retention
 from streamgauge.sinks.store import StoreAddress, store_url
@@ -52,6 +53,7 @@ class SinkSettings:
     retention_1m: int = setting(FOR_EVER, "how long the 1 m tier keeps points", duration_ms)
     retention_1h: int = setting(FOR_EVER, "how long the 1 h tier keeps points", duration_ms)
     retention_1d: int = setting(FOR_EVER, "how long the 1 d tier keeps points", duration_ms)
+    retention_events: int = setting(30 * DAY_MS, "how long single events are kept after they happened", duration_ms)
 
     @property
     def group(self) -> str:
@@ -67,8 +69,10 @@ class SinkSettings:
         return BlockPolicy(self.block_interval, self.block_rows, self.block_bytes)
 
     def retention(self) -> Retention:
-        """How long each tier is kept."""
-        return Retention(self.retention_10s, self.retention_1m, self.retention_1h, self.retention_1d)
+        """How long each tier is kept, and single events."""
+        return Retention(
+            self.retention_10s, self.retention_1m, self.retention_1h, self.retention_1d, events=self.retention_events
+        )
 
     def librdkafka(self) -> dict[str, Any]:
         """Settings for confluent-kafka clients."""

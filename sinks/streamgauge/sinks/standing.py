@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from streamgauge.schemas.topics import DISTINCT, ROLLUPS
+from streamgauge.schemas.topics import DISTINCT, ROLLUPS, SCRUBBED
 from streamgauge.sinks.cover import PARTS_SETTING, SECONDS_SETTING, Window, smallest, window_of
 from streamgauge.sinks.ddl import DEDUPLICATED_TABLES, Client, table
 from streamgauge.sinks.decisions import InStore, StoredBlock, StoreView, in_store
 from streamgauge.sinks.ranges import Committed, GroupSays, Place, Range
 
-COUNTED_KINDS = frozenset({ROLLUPS.kind, DISTINCT.kind})
+COUNTED_KINDS = frozenset({ROLLUPS.kind, DISTINCT.kind, SCRUBBED.kind})
 """Topics whose blocks count: rows of the others replace each other, and their blocks are not in `blocks`."""
 
 CLOCKS_DIFFER_MS = 60_000

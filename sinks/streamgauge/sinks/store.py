@@ -148,14 +148,14 @@ class Store:
                 dict(e.refused), dict(e.scrubbed), dict(e.skipped), _instant(e.min_window), _instant(e.max_window),
                 _instant(e.committed_ms / 1000), e.sequence_gaps, e.sequence_repeats,
                 [e.sums.get(key, NO_SUMS)[0] for key in e.points], [e.sums.get(key, NO_SUMS)[1] for key in e.points],
-                list(e.policies),
+                list(e.policies), e.events,
             ]
             for e in entries
         ]  # fmt: skip
         names = (
             "region topic incarnation partition offset_from offset_to messages batches points refused_points tiers days "
             "day_points refused scrubbed skipped min_window max_window committed_at sequence_gaps sequence_repeats "
-            "day_sums day_magnitudes policies"
+            "day_sums day_magnitudes policies events"
         )
         self._rows("ledger", rows, names.split(), token)
 

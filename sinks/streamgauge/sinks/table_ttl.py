@@ -143,7 +143,9 @@ def expected_ttl(rule: Rule, contracts: Iterable[Contract], live: Ttl | None) ->
 
 
 def _has_rows(versions: Iterable[Contract], tier: str) -> bool:
-    return tier == SINGLE_EVENTS or any(tier_index(one.granularity) <= tier_index(tier) for one in versions)
+    if tier == SINGLE_EVENTS:
+        return any(one.store_events for one in versions)
+    return any(tier_index(one.granularity) <= tier_index(tier) for one in versions)
 
 
 def rows_of(table_name: str, versions: Iterable[Contract]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Final
 from streamgauge.schemas.batches import MetricHead
 from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.windows import DAY_MS
-from streamgauge.sinks.ddl import literal, literals, quoted, table
+from streamgauge.sinks.ddl import EVENTS_TABLE, literal, literals, quoted, table
 from streamgauge.sinks.regions import group_expression
 
 CONTEXT: Final = (
@@ -75,7 +75,12 @@ class Source:
         FINAL costs nothing where the store has merged already, and far less than GROUP BY where it has not (measured).
         """
         own = f"metric IN {literals(metrics)} AND " if metrics else ""
-        return f"FROM {table(self.database, name)} AS r FINAL WHERE {own}{self._current(metrics)}"
+        return f"FROM {table(self.database, name)} AS r FINAL WHERE {own}{self._current(metrics, 'metric', 'window')}"
+
+    def events(self, event: str) -> str:
+        """FROM and WHERE over the current single events of one name."""
+        current = self._current([event], "event", "at")
+        return f"FROM {table(self.database, EVENTS_TABLE)} AS r WHERE event = {literal(event)} AND {current}"
 
     def series(self, family: str | None, labels: Sequence[str]) -> str:
         """Series of a family (all when None) with their labels: those named, as `_label0` and so on.
@@ -88,20 +93,22 @@ class Source:
         columns = ", ".join(("series_id", "family", "labels", *CONTEXT, group, *named))
         return f"(SELECT {columns} FROM {table(self.database, 'series')}{where}) AS s"
 
-    def _current(self, metrics: Sequence[str]) -> str:
+    def _current(self, metrics: Sequence[str], name: str, time: str) -> str:
         ranges = [one for one in self.ranges if not metrics or not one.metric or one.metric in metrics]
         if not ranges:
             return "materialization_version = 1"
-        cases = ", ".join(f"{_within(one)}, {one.version}" for one in sorted(ranges, key=lambda one: -one.version))
+        cases = ", ".join(
+            f"{_within(one, name, time)}, {one.version}" for one in sorted(ranges, key=lambda one: -one.version)
+        )
         # the first condition is what the store can prune parts by
         known = ", ".join(str(version) for version in sorted({1, *(one.version for one in ranges)}))
         return f"materialization_version IN ({known}) AND materialization_version = multiIf({cases}, 1)"
 
 
-def _within(one: VersionRange) -> str:
-    metric = f"r.metric = {literal(one.metric)} AND " if one.metric else ""
+def _within(one: VersionRange, name: str, time: str) -> str:
+    metric = f"r.{name} = {literal(one.metric)} AND " if one.metric else ""
     start, end = (f"toDateTime({ms // 1_000}, 'UTC')" for ms in (one.from_ms, one.to_ms))
-    return f"{metric}r.window >= {start} AND r.window < {end}"
+    return f"{metric}r.{time} >= {start} AND r.{time} < {end}"
 
 
 def metric_query(head: MetricHead, tier: str, source: Source) -> str:
@@ -138,6 +145,28 @@ def event_query(contract: Contract, tier: str, source: Source) -> str:
         f" FROM ({_event_rows(contract, tier, source)}) AS u GROUP BY u.series_id, u.window"
     )
     return _joined(partials, source, event, contract.of_kind("dimension"), [], values)
+
+
+def single_events_query(contract: Contract, source: Source) -> str:
+    """The query of an event's single rows: its fields as columns. What a row does not have is empty, a measure NULL."""
+    fixed: list[Column] = [("at", "r.at")]
+    for name in CONTEXT:
+        fixed.append((name, f"toLowCardinality(r.labels[{literal(name)}])"))
+        if name == "region":
+            group = group_expression(f"r.labels[{literal(name)}]", source.groups)
+            fixed.append(("region_group", f"toLowCardinality({group})"))
+    end: list[Column] = [("contract", "r.contract"), ("policy", "r.policy")]
+    taken = {name for name, _ in (*fixed, *end)}
+    own = [name for name in contract.of_kind("dimension") if name not in CONTEXT]
+    fields = [(_free(name, taken, "_label"), f"r.labels[{literal(name)}]") for name in own]
+    for name in contract.of_kind("measure"):
+        # a row without a value must not look like a zero
+        value = f"if(mapContains(r.measures, {literal(name)}), r.measures[{literal(name)}], NULL)"
+        fields.append((_free(name, taken, "_measure"), value))
+    for kind, column in (("unique", "pseudonyms"), ("free_text", "texts")):
+        fields += [(_free(name, taken, f"_{kind}"), f"r.{column}[{literal(name)}]") for name in contract.of_kind(kind)]
+    columns = ",\n".join(f"    {expression} AS {quoted(name)}" for name, expression in (*fixed, *fields, *end))
+    return f"SELECT\n{columns}\n{source.events(contract.name)}"
 
 
 def plural(field: str) -> str:

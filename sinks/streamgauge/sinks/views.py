@@ -1,4 +1,4 @@
-"""Views: what people read. One per metric or event and tier, with columns named as declared."""
+"""Views: what people read. One per metric or event and tier, one per event of single rows; columns are named as declared."""
 
 # ruff: noqa: S608  (only identifiers are filled in, by ddl.table; values are bound)
 from __future__ import annotations
@@ -15,7 +15,14 @@ from streamgauge.schemas.windows import TIER_NAMES, tier_index
 from streamgauge.sinks.ddl import Client, StoreSchemaError, literal, table
 from streamgauge.sinks.functions import FUNCTIONS
 from streamgauge.sinks.regions import REGION_GROUPS
-from streamgauge.sinks.view_queries import Source, VersionRange, event_query, metric_query, points_query
+from streamgauge.sinks.view_queries import (
+    Source,
+    VersionRange,
+    event_query,
+    metric_query,
+    points_query,
+    single_events_query,
+)
 
 OWN_NAMES: Final = frozenset({"rollups", "distinct", "points"})
 """A metric of such a name would meet a table of ours."""
@@ -78,6 +85,12 @@ def event_views(contract: Contract, base: str, source: Source) -> list[View]:
     ]
 
 
+def single_events_view(contract: Contract, base: str, source: Source) -> View:
+    """The view over an event's single rows."""
+    says = f"Event {contract.name}, row by row, at is the instant, in UTC. Unique fields are tokens of persons. {_KEPT}"
+    return View(f"{base}_events", says, single_events_query(contract, source))
+
+
 def point_views(source: Source) -> list[View]:
     """One view per tier over every metric, for whoever does not know the name before asking."""
     return [
@@ -113,6 +126,8 @@ def planned_views(
     views = point_views(source)
     for name in sorted(events):
         views += event_views(events[name], bases[name], source)
+        if events[name].store_events:
+            views.append(single_events_view(events[name], bases[name], source))
     for name in sorted(metrics):
         views += metric_views(metrics[name], bases[name], source)
     return views
@@ -183,6 +198,7 @@ _EVENT_WORDS = (
     "Over groups: sum(count), sum(<measure>_sum), sg_quantile(0.5, sumMap(<measure>_hist)), uniqCombined64Merge(<sketch>);"
     " never the sum of a distinct_ column nor an average of a p column."
 )
+_KEPT = "Rows are kept for a while only; counts over longer times are in the views of windows."
 _POINT_WORDS = "Over groups: sum(count), sum(sum), min(min), max(max), sg_quantile(0.99, sumMap(hist))."
 
 

@@ -8,9 +8,11 @@ from functools import partial
 
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry
 from streamgauge.schemas.rollups import RollupMessage
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents
 from streamgauge.sinks.blocks import labels_of, metrics_of, rollup_insert
 from streamgauge.sinks.catalog import Catalog
 from streamgauge.sinks.driver import Inserts
+from streamgauge.sinks.event_blocks import event_insert
 from streamgauge.sinks.insertion import Outcome
 from streamgauge.sinks.partition import Decoded
 from streamgauge.sinks.ranges import Range
@@ -29,6 +31,7 @@ class Writer:
     def prepare(self, block: Range, messages: Sequence[Decoded]) -> Inserts:
         """The inserts of a block by table, in their order: names before points, so that no point is nameless."""
         rollups = [one for one in messages if isinstance(one, RollupMessage)]
+        events = [one for one in messages if isinstance(one, ScrubbedEvents)]
         ledger = [one for one in messages if isinstance(one, LedgerEntry)]
         dead = [one for one in messages if isinstance(one, DeadLetter)]
         inserts: dict[str, Callable[[str], None]] = {}
@@ -37,7 +40,9 @@ class Writer:
             inserts["series"] = lambda _: self._catalog.add_series(labels)
             inserts["metrics"] = lambda _: self._catalog.add_metrics(metrics)
             if insert.rows:
-                inserts[insert.table] = lambda token: self._store.insert_block(insert, token)
+                inserts[insert.table] = partial(self._store.insert_block, insert)
+        if events and (rows := event_insert(events, block)).rows:
+            inserts[rows.table] = partial(self._store.insert_block, rows)
         if ledger:
             inserts["ledger"] = lambda token: self._store.insert_ledger(ledger, token, block.place.incarnation)
         if dead:

@@ -13,10 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgauge.processors.cleaner import Cleaner
+from streamgauge.processors.outputs import OutputPolicy
 from streamgauge.processors.pseudonyms import DistinctHasher
 from streamgauge.processors.scrub import Scrubber
+from streamgauge.processors.series import Labels
 from streamgauge.processors.tools import Tools
 from streamgauge.schemas.batches import MetricHead
+from streamgauge.schemas.consent import Consent, pack_consents
 from streamgauge.schemas.contracts import GENERALISE_RULES, Contract, Field
 from streamgauge.schemas.privacy import compile_policy
 from tests.properties.messages import MODERATE
@@ -35,6 +38,8 @@ SURE = ("email", "userEmail", "password", "session_id", "db_query_text", "user_i
 """Labels that show nothing of any value."""
 METRICS = ("checkout_seconds", "logins_of_4111111111111111", "password_resets_total", "calls.203.0.113.77")
 
+YES, NO = Consent(frozenset({"analytics"})), Consent()
+
 words = st.sampled_from(["", "AU", "gold", "37", "curl/8.4", *CANARIES])
 
 
@@ -47,9 +52,16 @@ def fields(draw: st.DrawFn) -> Field:
     return Field(kind, optional=True)
 
 
-contracts = st.dictionaries(st.sampled_from([one for one in LABELS if "4111" not in one]), fields(), max_size=6).map(
-    lambda chosen: Contract("visit", 1, {**chosen, "amount": Field("measure", "number", "1", optional=True)})
-)
+@st.composite
+def declared(draw: st.DrawFn) -> Contract:
+    """A contract with any fields, whose single events are kept or not."""
+    names = st.sampled_from([one for one in LABELS if "4111" not in one])
+    chosen = draw(st.dictionaries(names, fields(), max_size=6))
+    amount = Field("measure", "number", "1", optional=True)
+    return Contract("visit", 1, {**chosen, "amount": amount}, store_events=draw(st.booleans()))
+
+
+contracts = declared()
 rows = st.lists(
     st.fixed_dictionaries(
         {"amount": st.none() | st.integers(-1_000, 1_000).map(float)},
@@ -90,6 +102,8 @@ def test_cleaning_changes_neither_counts_nor_sums_of_events(
     assert by_metric["visit"] == len(sent)
     assert (by_metric["visit.amount"], sums.get("visit.amount", 0)) == (len(amounts), sum(amounts))
     assert entry.total == len(sent) + len(amounts)
+    # as many are kept by themselves, where that is declared
+    assert len(found.rows("labels")) == (len(sent) if contract.store_events else 0)
     # and a series holds what its policy lets it hold
     policy = compile_policy(contract)
     for labels in found.labels.values():
@@ -97,6 +111,72 @@ def test_cleaning_changes_neither_counts_nor_sums_of_events(
             if policy.action(name).kind in {"replace", "generalise"} and policy.action(name).rule != "url":
                 assert not any(canary in value for canary in CANARIES)
         assert {name for name, _ in labels} <= {*contract.of_kind("dimension"), *context}
+
+
+PEOPLE = Contract(
+    "visit",
+    1,
+    {
+        "visit_id": Field("idempotency_key"),
+        "plan": Field("dimension", values=("tin", "gold"), optional=True),
+        "page": Field("dimension", optional=True),
+        "amount": Field("measure", "number", "1", optional=True),
+        "email": Field("unique", optional=True),
+        "remark": Field("free_text", optional=True),
+        "note": Field("dropped", optional=True),
+    },
+    purposes=("analytics",),
+    legal_basis="consent",
+    store_events=True,
+)
+visits = st.fixed_dictionaries(
+    {"visit_id": st.sampled_from([*"abcdefgh", None]), "amount": st.none() | st.integers(-9, 9).map(float)},
+    optional={
+        "plan": st.sampled_from(["tin", "gold", "lead"]),
+        "page": words,
+        "email": words,
+        "remark": words,
+        "note": words,
+        "time": st.sampled_from([NOW, NOW - 70_000, NOW - 86_400_000, NOW - 30 * 86_400_000, NOW + 86_400_000]),
+    },
+)
+batches = st.lists(st.tuples(visits, st.sampled_from([YES, NO, None])), min_size=1, max_size=8)
+
+
+@MODERATE
+@given(st.lists(batches, min_size=1, max_size=4), contexts, st.integers(1, 5))
+def test_exactly_the_rows_that_count_are_kept_as_single_events(
+    sent: list[list[tuple[Mapping[str, Any], Consent | None]]], context: Mapping[str, str], days: int
+) -> None:
+    raw = [
+        events([row for row, _ in batch], PEOPLE, context, consent_column=pack_consents([one for _, one in batch]))
+        for batch in sent
+    ]
+    policy = OutputPolicy(max_bytes=2_000, max_parts=days)
+    messages, entry = committed([*raw, raw[0]], contracts={("visit", 1): PEOPLE}, policy=policy)
+    found = Totals().read(messages)
+    # as many in each series and window as its count there, and no measure more or less
+    cells = Counter[tuple[Labels, int]]()
+    for (metric, labels, _, window), cell in found.cells.items():
+        if metric == "visit":
+            cells[labels, window] += cell.count
+    times = [at for _, one in found.single for at in one.times.tolist()]
+    kept = zip(found.rows("labels"), times, strict=True)
+    assert Counter((tuple(sorted(labels.items())), (at - at % 10_000) // 1000) for labels, at in kept) == cells
+    measured = [row["amount"] for row in found.rows("measures") if row]
+    amounts = [cell for (metric, *_), cell in found.cells.items() if metric == "visit.amount"]
+    assert (len(measured), sum(measured)) == (sum(one.count for one in amounts), sum(one.sum for one in amounts))
+    assert entry.events == len(times)
+    # every token is that of somebody who is counted, and nothing says who
+    hashes = {one for seen in found.distinct.values() for one in seen}
+    assert len({row["email"] for row in found.rows("pseudonyms") if row}) == len(hashes)
+    for output, _ in found.single:
+        assert b"example.com" not in output.value
+        assert b"4111111111111111" not in output.value
+    for _, one in found.single:
+        assert len(set((one.times // 86_400_000).tolist())) <= days
+        assert not one.texts.keys() - {"remark"}
+        assert not one.pseudonyms.keys() - {"email"}
 
 
 heads = st.builds(

@@ -13,6 +13,7 @@ NUMBERS = {
     "Int64": "q",
     "Float64": "d",
     "DateTime('UTC')": "I",
+    "DateTime64(3, 'UTC')": "q",
 }
 
 
@@ -49,17 +50,33 @@ class Reader:
     def column(self, kind: str, rows: int) -> list[Any]:
         """The values of a column."""
         if kind == "LowCardinality(String)":
-            (version, flags, size) = self.numbers("Q", 3)
-            assert (version, flags & ~0xFF) == (1, 1 << 9), "a shared dictionary with keys of its own"
-            keys = [self.text() for _ in range(size)]
-            (count,) = self.numbers("Q", 1)
-            assert count == rows
-            return [keys[index] for index in self.numbers("BHIQ"[flags & 0xFF], rows)]
+            assert self.numbers("Q", 1) == [1]
+            return self.indexed(rows)
+        if kind.startswith("Map(LowCardinality(String), "):
+            assert self.numbers("Q", 1) == [1], "the version of the keys stands before the lengths"
+            ends = self.numbers("Q", rows)
+            total = ends[-1] if rows else 0
+            names = self.indexed(total)
+            code = NUMBERS.get(kind[28:-1])
+            values = [self.text() for _ in range(total)] if code is None else self.numbers(code, total)
+            pairs = list(zip(names, values, strict=True))
+            assert all(len(dict(pairs[a:b])) == b - a for a, b in zip([0, *ends], ends, strict=False)), "each key once"
+            return [dict(pairs[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
         if kind.startswith("Array("):
             ends = self.numbers("Q", rows)
             values = self.numbers(NUMBERS[kind[6:-1]], ends[-1] if rows else 0)
             return [values[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         return self.numbers(NUMBERS[kind], rows)
+
+    def indexed(self, rows: int) -> list[str]:
+        """Low-cardinality strings behind their version; where there are none there is nothing."""
+        if not rows:
+            return []
+        (flags, size) = self.numbers("Q", 2)
+        assert flags & ~0xFF == 1 << 9, "a shared dictionary with keys of its own"
+        keys = [self.text() for _ in range(size)]
+        assert self.numbers("Q", 1) == [rows]
+        return [keys[index] for index in self.numbers("BHIQ"[flags & 0xFF], rows)]
 
 
 def read_block(data: bytes) -> dict[str, list[Any]]:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from streamgauge.schemas.columns import Strings
 from streamgauge.schemas.errors import StreamgaugeError
 from streamgauge.schemas.ledger import DeadLetter
 from streamgauge.schemas.rollups import (
@@ -20,6 +21,7 @@ from streamgauge.schemas.rollups import (
     encode,
     no_histograms,
 )
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents, encode_scrubbed
 from streamgauge.sinks.cover import Window
 from streamgauge.sinks.decisions import InStore, StoredBlock, StoreView, in_store
 from streamgauge.sinks.partition import Buffered, Decoded, Partition, decode_stored
@@ -29,7 +31,6 @@ T = TypeVar("T")
 TOPIC = "sg.eu.rollups.v1"
 PLACES = [Place("eu", TOPIC, "life", partition) for partition in range(3)]
 TIERS = ("10s", "1m", "1d", "blocks")
-LANDING = "rollups_landing"
 FOREVER = 1 << 30
 FATES = ("all unseen", "lost", "some", "some", "late", "late", "refused")
 
@@ -61,8 +62,21 @@ def rollup(offset: int) -> bytes:
     return encode(RollupMessage("eu", 1, RawRange("raw", 0, offset, offset + 1), metrics, rows, ()))
 
 
+@cache
+def single_events(offset: int) -> bytes:
+    """A message with single events: two rows, of one of two events, that differ in what they have."""
+    source = RawRange("raw", 0, offset, offset + 1)
+    times = np.array([1_796_083_200_000 + offset, 1_796_083_200_000], np.int64)
+    tokens = {"customer_id": Strings([f"em_k3_{offset}", None], np.array([0, offset % 2]))}
+    labels = {f"field_{offset % 3}": Strings(["a", "b"], np.array([1, 0]))}
+    event = ("order_placed", "signed_up")[offset % 2]
+    return encode_scrubbed(ScrubbedEvents("eu", source, 1, event, 1, "p1-00ff", times, labels, {}, tokens, {}))
+
+
 def origin(message: Decoded) -> int:
     """The offset that a message of ours was made with."""
+    if isinstance(message, ScrubbedEvents):
+        return message.source.start
     return message.raw.start if isinstance(message, RollupMessage) else getattr(message, "offset", -1)
 
 

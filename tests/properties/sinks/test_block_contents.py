@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -18,12 +19,15 @@ from streamgauge.schemas.rollups import (
     decode_rollups,
     encode,
 )
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents, decode_scrubbed, encode_scrubbed
 from streamgauge.sinks.blocks import COUNT_LIMIT, rollup_insert
+from streamgauge.sinks.event_blocks import event_insert, shape_of_events
 from streamgauge.sinks.ranges import Place, Range
-from tests.properties.messages import MODERATE, distinct_rows, rollup_rows, row_values
+from tests.properties.messages import MODERATE, column_values, distinct_rows, rollup_rows, row_values, scrubbed_events
 from tests.properties.sinks.native_reader import read_block
 
 BLOCK = Range(Place("eu", "sg.eu.rollups.v1", "life", 3), 7, 9)
+EVENTS_BLOCK = Range(Place("eu", "sg.eu.events_scrubbed.v1", "life", 1), 7, 9)
 METRICS = tuple(RollupMetric(name, "histogram", name) for name in ("b", "a", "é\0"))
 
 Rows = RollupRows | DistinctRows
@@ -103,3 +107,44 @@ def test_a_block_holds_every_hash_once_per_key(parts: list[DistinctRows]) -> Non
         return
     held = [(*key, value) for key, value in zip(keys_of(found), found["hash"], strict=True)]
     assert sorted(held) == sorted(expected)
+
+
+def rows_of(message: ScrubbedEvents) -> list[tuple[Any, ...]]:
+    """What a block must hold of a message, row by row; what is absent is not there."""
+    parts = [
+        {name: column_values(column) for name, column in columns.items()}
+        for columns in (message.labels, message.measures, message.pseudonyms, message.texts)
+    ]
+    return [
+        (
+            message.event, message.contract, message.policy, int(message.times[row]),
+            *({name: values[row] for name, values in part.items() if values[row] not in (None, "")} for part in parts),
+        )
+        for row in range(len(message))
+    ]  # fmt: skip
+
+
+@MODERATE
+@given(st.lists(scrubbed_events(), min_size=1, max_size=4))
+def test_a_block_holds_every_single_event_with_its_fields_in_the_order_of_messages(parts: list[ScrubbedEvents]) -> None:
+    messages = [replace(one, version=2) for one in parts]
+    insert = event_insert(messages, EVENTS_BLOCK)
+    found = read_block(insert.data)
+    names = ("event", "contract", "policy", "at", "labels", "measures", "pseudonyms", "texts")
+    assert list(zip(*(found[name] for name in names), strict=True)) == [row for one in messages for row in rows_of(one)]
+    assert set(found["materialization_version"]) == {2}
+    assert set(zip(found["partition"], found["block_from"], found["block_to"], found["incarnation"], strict=True)) == {
+        (1, 7, 9, "life")
+    }
+    assert event_insert([decode_scrubbed(encode_scrubbed(one)) for one in messages], EVENTS_BLOCK) == insert
+
+
+@MODERATE
+@given(scrubbed_events())
+def test_a_message_counts_as_what_it_is_in_a_block(message: ScrubbedEvents) -> None:
+    value = encode_scrubbed(message)
+    shape = shape_of_events(message, len(value))
+    written = len(event_insert([message], EVENTS_BLOCK).data)
+    assert shape.rows == len(message)
+    assert written <= 2 * shape.size + 1_000
+    assert shape.parts == {int(at) // 86_400_000 for at in message.times}

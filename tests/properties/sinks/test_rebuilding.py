@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamgauge.schemas.ledger import DeadLetter
 from streamgauge.schemas.rollups import DistinctRows, RawRange, RollupMessage, RollupMetric, RollupRows, encode
-from streamgauge.schemas.topics import DISTINCT, ROLLUPS
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents, encode_scrubbed
+from streamgauge.schemas.topics import DISTINCT, ROLLUPS, SCRUBBED
 from streamgauge.sinks.blocks import BlockPolicy, Insert, rollup_insert
 from streamgauge.sinks.decisions import Read
+from streamgauge.sinks.event_blocks import event_insert
 from streamgauge.sinks.partition import Cut, Partition
 from streamgauge.sinks.ranges import KNOWN_FORMATS, Committed, Place, Range, read_commit
-from tests.properties.messages import MODERATE, distinct_rows, rollup_rows
+from tests.properties.messages import MODERATE, distinct_rows, rollup_rows, scrubbed_events
 
 PLACE = Place("eu", "sg.eu.rollups.v1", "life", 3)
 METRICS = tuple(RollupMetric(name, "histogram", name) for name in ("b", "a", "é\0"))
@@ -24,18 +27,27 @@ Rows = RollupRows | DistinctRows
 Messages = list[tuple[int, bytes]]
 
 
+def of_rollups(rows: Rows) -> bytes:
+    return encode(RollupMessage("eu", 1, RawRange("raw", 0, 0, 1), METRICS, rows, ()))
+
+
+VALUES: dict[str, st.SearchStrategy[bytes]] = {
+    ROLLUPS.kind: rollup_rows(few_keys=True).map(of_rollups),
+    DISTINCT.kind: distinct_rows(few_keys=True).map(of_rollups),
+    SCRUBBED.kind: scrubbed_events().map(lambda one: encode_scrubbed(replace(one, version=1))),
+}
+
+
 @st.composite
 def topics(draw: st.DrawFn) -> tuple[str, Messages]:
     """A kind of topic, and its messages at offsets with holes."""
-    kind = draw(st.sampled_from([ROLLUPS.kind, DISTINCT.kind]))
-    one: st.SearchStrategy[Rows] = rollup_rows(few_keys=True) if kind == ROLLUPS.kind else distinct_rows(few_keys=True)
-    parts = draw(st.lists(one, min_size=1, max_size=8))
+    kind = draw(st.sampled_from(list(VALUES)))
+    values = draw(st.lists(VALUES[kind], min_size=1, max_size=8))
     found: Messages = []
     offset = draw(st.integers(0, 1 << 40))
-    for rows in parts:
+    for value in values:
         garbage = draw(st.integers(0, 9)) == 0
-        value = b"garbage" if garbage else encode(RollupMessage("eu", 1, RawRange("raw", 0, 0, 1), METRICS, rows, ()))
-        found.append((offset, value))
+        found.append((offset, b"garbage" if garbage else value))
         offset += draw(st.integers(1, 3))
     return kind, found
 
@@ -57,6 +69,9 @@ def read(kind: str, messages: Messages, start: int, pending: Range | None, porti
 
 def built(cut: Cut) -> Insert | None:
     rollups = [one for one in cut.messages if isinstance(one, RollupMessage)]
+    events = [one for one in cut.messages if isinstance(one, ScrubbedEvents)]
+    if events:
+        return event_insert(events, cut.block)
     return rollup_insert(rollups, cut.block) if rollups else None
 
 

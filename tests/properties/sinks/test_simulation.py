@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from streamgauge.schemas.topics import ROLLUPS, SCRUBBED
 from streamgauge.sinks.decisions import FORGIVING, Read
 from streamgauge.sinks.driver import Driver, Owned, Running
 from streamgauge.sinks.insertion import (
@@ -72,9 +73,14 @@ def test_where_tables_forget_tokens_a_sink_stops_with_advice_rather_than_doublin
     assert 100 < live(20_000, 300, 200, **FORGETFUL) < 600
 
 
-def test_a_block_that_is_built_again_by_anybody_has_the_same_bytes() -> None:
+def test_single_events_are_not_sent_again_either_once_tables_may_have_forgotten_their_token() -> None:
+    assert 10 < live(20_000, 30, 200, kind=SCRUBBED.kind, **FORGETFUL) < 100
+
+
+@pytest.mark.parametrize("kind", [ROLLUPS.kind, SCRUBBED.kind])
+def test_a_block_that_is_built_again_by_anybody_has_the_same_bytes(kind: str) -> None:
     for seed in range(10_000, 10_060):
-        World(seed, rollups=True).run()
+        World(seed, kind=kind).run()
 
 
 def test_the_same_seed_is_the_same_life() -> None:

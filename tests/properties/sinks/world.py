@@ -18,20 +18,20 @@ from itertools import count, pairwise
 from typing import Any, TypeVar
 
 from streamgauge.schemas.errors import StreamgaugeError
-from streamgauge.schemas.rollups import (
-    RollupMessage,
-)
-from streamgauge.schemas.topics import DEAD, ROLLUPS
+from streamgauge.schemas.rollups import RollupMessage
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents
+from streamgauge.schemas.topics import DEAD, ROLLUPS, SCRUBBED
 from streamgauge.sinks.blocks import BlockPolicy, rollup_insert
+from streamgauge.sinks.ddl import EVENTS_LANDING, ROLLUPS_LANDING
 from streamgauge.sinks.decisions import Act, at_start, stop
 from streamgauge.sinks.driver import Commit, Driver, Inserts, Steps
+from streamgauge.sinks.event_blocks import event_insert
 from streamgauge.sinks.insertion import Answer, CommitIntent, Outcome, store_range
 from streamgauge.sinks.partition import Decoded, Partition
 from streamgauge.sinks.ranges import ANY_CONTENT, Committed, GroupSays, Place, Range, done_in
 from tests.properties.sinks.surroundings import (
     FATES,
     FOREVER,
-    LANDING,
     PLACES,
     TIERS,
     TOPIC,
@@ -45,6 +45,7 @@ from tests.properties.sinks.surroundings import (
     letter,
     origin,
     rollup,
+    single_events,
 )
 
 T = TypeVar("T")
@@ -87,11 +88,16 @@ class Sink:
         """Two tables: one that forgives repeats, and one with tiers behind it."""
         offsets = tuple(map(origin, messages))
         found: object = offsets
+        table = ROLLUPS_LANDING
         if messages and isinstance(messages[0], RollupMessage):
             found = rollup_insert([one for one in messages if isinstance(one, RollupMessage)], block).data
+        elif messages and isinstance(messages[0], ScrubbedEvents):
+            insert = event_insert([one for one in messages if isinstance(one, ScrubbedEvents)], block)
+            table, found = EVENTS_LANDING, insert.data
+            assert insert.table == table
         return {
             "series": lambda _: Outcome.UNKNOWN if self.world.dice.random() < 0.3 else Outcome.DONE,
-            LANDING: lambda token: self.world.insert(block, token, offsets, found),
+            table: lambda token: self.world.insert(block, token, offsets, found),
         }
 
     def ask(self, pending: Range, age_s: float | None) -> Answer:
@@ -163,7 +169,8 @@ class Sink:
 class World:
     """Everything, moved by the dice of one seed. `run` raises AssertionError when a promise is broken.
 
-    `window`: how many tokens tables know. `dark`: nothing is known of any insert of the first partition until all is calm.
+    `kind` is that of the messages. `window`: how many tokens tables know. `dark`: nothing is known of any insert of
+    the first partition until all is calm.
     """
 
     def __init__(
@@ -174,7 +181,7 @@ class World:
         driver: type[Driver] = Driver,
         partition: type[Partition] = ReadOnce,
         reads_intents: bool = True,
-        rollups: bool = False,
+        kind: str = DEAD.kind,
         window: int = FOREVER,
         trouble: float = 0.01,
         partitions: int = 3,
@@ -185,8 +192,8 @@ class World:
         self.driver = driver
         self.partition = partition
         self.reads_intents = reads_intents
-        self.message = rollup if rollups else letter
-        self.kind = (ROLLUPS if rollups else DEAD).kind
+        self.message = {DEAD.kind: letter, ROLLUPS.kind: rollup, SCRUBBED.kind: single_events}[kind]
+        self.kind = kind
         self.policy = BlockPolicy(every_ms=500, max_rows=self.dice.choice((3, 9, 50)))
         self.now = 0.0
         self.calm = False

@@ -14,7 +14,8 @@ MADE = """CREATE TABLE IF NOT EXISTS ${database}.t
 (
     a UInt8 COMMENT 'one, two; ENGINE = (',
     b Map(String, Tuple(x Int64, y Float64)) CODEC(ZSTD(1)),
-    c DateTime DEFAULT now() COMMENT 'x'
+    c DateTime DEFAULT now() COMMENT 'x',
+    INDEX d mapKeys(b) TYPE bloom_filter(0.001) GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(c)
 PARTITION BY (a, toYYYYMM(c))

@@ -182,6 +182,7 @@ def test_a_changed_type_is_found_in_the_table_and_against_its_view() -> None:
     assert table.sql == "ALTER TABLE `db`.`blocks` MODIFY COLUMN `points` UInt64"
     assert {(one.where, one.severity) for one in views} == {
         ("distinct_blocks_feed", Severity.ERROR),
+        ("events_blocks_feed", Severity.ERROR),
         ("rollups_blocks_feed", Severity.ERROR),
     }
 

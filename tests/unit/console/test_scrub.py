@@ -124,3 +124,15 @@ def test_check_scrub_and_worker_name_one_version_of_a_policy(
     assert main(["contract", "check", sample[2], "--explain", "--json"]) == 0
     (checked,) = json.loads(capsys.readouterr().out)["policies"]
     assert scrubbed == checked["version"] == Cleaner(Scrubber()).policy(SIGNUP).version
+
+
+def test_free_texts_are_told_as_workers_keep_them() -> None:
+    contract = Contract("asked", 1, {"remark": Field("free_text")}, store_events=True)
+    report = ScrubReport(Cleaner(Scrubber()), ["remark"], contract)
+    report.add(pl.DataFrame({"remark": ["mail ana@example.com", "b " * 1_500, None, "fine"]}))
+    (column,) = report.columns()
+    assert (column.action.kind, column.rows, dict(column.changed)) == ("scan", 3, {"email": 1, "cut": 1})
+    dropped = ScrubReport(Cleaner(Scrubber()), ["remark"], Contract("asked", 1, {"remark": Field("free_text")}))
+    dropped.add(pl.DataFrame({"remark": ["mail ana@example.com", None]}))
+    (column,) = dropped.columns()
+    assert (column.action.kind, dict(column.changed)) == ("drop", {"free_text": 1})

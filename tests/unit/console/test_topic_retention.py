@@ -16,8 +16,15 @@ from streamgauge.schemas.topics import DAY_MS, DISTINCT, EVENTS, HOUR_MS, METRIC
 from streamgauge.sinks.migrations import shipped
 from tests.support.healthy import REGION, WANTED, bad_kafka, healthy_kafka, healthy_store, region, with_topic
 
-ORDERS = Contract("order_placed", 1, {"customer": Field("unique")}, retention="5d", retention_tiers={"events": "2d"})
-VISITS = Contract("visit", 1, {}, retention="36h")
+ORDERS = Contract(
+    "order_placed",
+    1,
+    {"customer": Field("unique")},
+    retention="5d",
+    retention_tiers={"events": "2d"},
+    store_events=True,
+)
+VISITS = Contract("visit", 1, {}, retention="36h", store_events=True)
 
 
 def asked(*contracts: Contract) -> dict[str, tuple[int, str]]:
@@ -31,6 +38,10 @@ def test_each_topic_keeps_what_the_shortest_contract_that_uses_it_declares() -> 
     assert asked(ORDERS, VISITS) == {
         "events": (36, "visit"), "rollups": (36, "visit"), "distinct": (120, "order_placed"), "events_scrubbed": (36, "visit"),
     }  # fmt: skip
+
+
+def test_an_event_that_is_only_counted_does_not_shorten_the_topic_of_single_ones() -> None:
+    assert "events_scrubbed" not in asked(replace(ORDERS, store_events=False))
 
 
 def test_the_newest_version_decides_and_long_ones_change_nothing() -> None:

@@ -13,8 +13,10 @@ from streamgauge.console.verify import (
     BlockReport,
     Certain,
     DayReport,
+    EventRows,
     PartitionReport,
     Verification,
+    certain_events,
     certain_of,
     day_reports,
     value_reports,
@@ -31,6 +33,7 @@ NOW = DAY * DAY_MS + 1
 
 
 RAW, ROLLUPS, LEDGER = "sg.eu.events.v1", "sg.eu.rollups.v1", "sg.eu.ledger.v1"
+SCRUBBED = "sg.eu.events_scrubbed.v1"
 
 
 def partition(missing: int = 0, repeated: int = 0, short: int = 0, sequence_gaps: int = 0) -> PartitionReport:
@@ -275,3 +278,32 @@ def test_two_looks_with_kafka_are_certain_once_what_was_there_has_arrived() -> N
     there = replace(late, before=kafka(90, 100, 100))
     assert (judge(then, late, True, "eu").lost, judge(then, late, True, "eu").moving) == (0, 3)
     assert judge(then, there, False, "eu").lost == 3
+
+
+def test_single_events_are_lost_or_doubled_by_what_was_known_before_and_has_had_time_to_arrive() -> None:
+    then, now = EventRows(10, 4), EventRows(15, 8)
+    assert certain_events(then, now, (0, 0), settled=False) == (0, 0)
+    assert certain_events(then, now, (0, 0), settled=True) == (2, 0), "of ten that were sent then only eight are in"
+    assert certain_events(then, EventRows(15, 12), (2, 0), settled=False) == (2, 0), "what was known stays known"
+    assert certain_events(then, EventRows(15, 14), (2, 0), settled=False) == (1, 0), "as far as there is a difference"
+    assert certain_events(EventRows(10, 14), EventRows(12, 14), (0, 0), settled=True) == (0, 2)
+    assert certain_events(EventRows(None, 14), EventRows(None, 14, 3), (0, 0), settled=True) == (0, 3)
+
+
+def test_single_events_that_differ_and_may_be_on_their_way_are_moving() -> None:
+    found = Verification((), (), events=EventRows(9, 4), certain_events=(2, 0))
+    assert (found.lost, found.moving, found.exact) == (2, 3, False)
+
+
+def test_single_events_are_lost_once_the_sinks_have_read_all_that_there_was() -> None:
+    def sunk(offset: int) -> KafkaFacts:
+        facts = kafka(90, 100, 100)
+        log, place = Log(SCRUBBED, 0, 0, 100, 100), Position(SCRUBBED, 0, offset, "", True)
+        worker, sink = facts.groups
+        return replace(facts, after=(*facts.after, log), groups=(worker, replace(sink, after=(*sink.after, place))))
+
+    ends = {(RAW, 0): {"life": 90}, (ROLLUPS, 0): {"life": 100}, (SCRUBBED, 0): {"life": 95}}
+    for offset, lost, moving, misplaced in ((100, 2, 0, 5), (95, 0, 2, 0)):
+        look = Look(Verification((), (), events=EventRows(5, 3)), ends, sunk(offset), sunk(offset))
+        found = judge(look, look, False, "eu")
+        assert (found.lost, found.moving, found.misplaced) == (lost, moving, misplaced)

@@ -56,7 +56,19 @@ PAID = Contract(
         "amount": Field("measure", "number", unit="{USD}", optional=True),
     },
 )
-CONTRACTS: dict[ContractKey, Contract] = {(one.name, one.version): one for one in (ORDER, ORDER_2, PAID)}
+ASKED = Contract(
+    "asked",
+    1,
+    {
+        "topic": Field("dimension", optional=True),
+        "minutes": Field("measure", "number", unit="min", optional=True),
+        "customer": Field("unique", optional=True),
+        "remark": Field("free_text", optional=True),
+        "note": Field("dropped", optional=True),
+    },
+    store_events=True,
+)
+CONTRACTS: dict[ContractKey, Contract] = {(one.name, one.version): one for one in (ORDER, ORDER_2, PAID, ASKED)}
 
 
 def origin(context: Mapping[str, str] | None = None, backfill: bool = False) -> Origin:

@@ -8,6 +8,7 @@ import time
 from ipaddress import IPv4Address
 from itertools import product
 
+import orjson
 import pytest
 
 from streamgauge.processors.detectors import DETECTORS, scrub_text
@@ -322,6 +323,19 @@ def test_text_with_more_candidates_than_may_be_looked_at_is_dropped_whole() -> N
     with pytest.raises(Tangled):
         look.attempt()
     assert scrub_text("ab::" * 512)[0] in {"ab::" * 512, "[tangled]"}
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("\\ud800 ana\\u0040example.com", "\ufffd [email]"),
+        ("\\udc00\\ud800 ana\\u0040example.com", "\ufffd\ufffd [email]"),
+        ("\\ud83d\\ude00 ana\\u0040example.com", "\U0001f600 [email]"),
+    ],
+)
+def test_half_a_character_in_an_escape_never_makes_a_text_that_no_message_can_carry(text: str, clean: str) -> None:
+    assert scrub_text(text) == (clean, ("email",))
+    assert orjson.loads(orjson.dumps(clean)) == clean
 
 
 def test_what_a_detector_fails_on_is_dropped_and_counted() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from streamgauge.processors.outputs import Output
 from streamgauge.schemas.packing import pack_strings
-from tests.support.canaries import EVENT, NAMES, PERSONAL, SECRET, anywhere, event, everything, metric
+from tests.support.canaries import EVENT, NAMES, PERSONAL, SECRET, anywhere, event, everything, metric, single
 from tests.unit.processors.raw import ORDER, committed, events
 
 
@@ -48,6 +48,7 @@ def test_names_are_names_and_nothing_else(place: str, canary: str) -> None:
 
 def test_the_canary_is_seen_where_it_may_pass() -> None:
     # the other tests would be worth nothing if it were not
+    assert leaks(single(remark=pack_strings([SECRET])), SECRET) == ["sg.local.events_scrubbed.v1"]
     for message in (event(fields={"country": pack_strings([SECRET])}), metric(series=[[0, SECRET]])):
         assert leaks(message, SECRET) == ["sg.local.rollups.v1"]
 

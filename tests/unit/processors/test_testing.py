@@ -6,7 +6,18 @@ from typing import Literal
 import pytest
 
 from streamgauge.processors.testing import rolled_up
-from streamgauge.producers import Counter, Dimension, Event, Gauge, Histogram, IdempotencyKey, Measure, Unique, unit
+from streamgauge.producers import (
+    Counter,
+    Dimension,
+    Event,
+    FreeText,
+    Gauge,
+    Histogram,
+    IdempotencyKey,
+    Measure,
+    Unique,
+    unit,
+)
 from streamgauge.producers.testing import captured_producer
 from streamgauge.schemas.events import contract_of
 
@@ -131,3 +142,28 @@ def test_nothing_is_found_with_a_word_on_what_there_is() -> None:
     with pytest.raises(LookupError, match="'path': '/a'"):
         rollup.total("requests", path="/b")
     assert rolled_up([]).rows == []
+
+
+class Asked(Event, owner="support", purpose="support", store_events=True):
+    """Somebody asked something."""
+
+    queue: Dimension[str]
+    minutes: Measure[float, unit("min")]
+    customer_email: Unique[str | None] = None
+    remark: FreeText[str | None] = None
+
+
+def test_events_that_are_kept_by_themselves_come_out_scrubbed() -> None:
+    producer, transport, _ = captured_producer(service="shop")
+    producer.emit(Asked(queue="sales", minutes=2.5, customer_email="Ana@example.com", remark="to ana@example.com"))
+    producer.emit(Asked(queue="sales", minutes=1.0))
+    producer.emit(bought())
+    producer.flush()
+
+    first, second = rolled_up(transport, Asked, Bought).events
+
+    assert (first.event, first.at) == ("asked", datetime(2027, 1, 15, 8, tzinfo=UTC))
+    assert first.labels == {"queue": "sales", "service": "shop", "environment": "development", "region": "local"}
+    assert (first.measures, first.texts) == ({"minutes": 2.5}, {"remark": "to [email]"})
+    assert first.pseudonyms["customer_email"].startswith("em_k1_")
+    assert (second.measures, second.pseudonyms, second.texts) == ({"minutes": 1.0}, {}, {})

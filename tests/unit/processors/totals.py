@@ -6,14 +6,17 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from streamgauge.processors.outputs import Output
 from streamgauge.processors.series import Labels
 from streamgauge.schemas.keys import KeysMessage, decode_keys
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry, decode_dead, decode_ledger
 from streamgauge.schemas.rollups import DistinctRows, RollupMessage, RollupRows, decode_rollups
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents, decode_scrubbed
 from streamgauge.schemas.state import StateMessage, decode_state
-from streamgauge.schemas.topics import DEAD, LEDGER, STATE
+from streamgauge.schemas.topics import DEAD, LEDGER, SCRUBBED, STATE
+from tests.properties.messages import column_values
 
 CellKey = tuple[str, Labels, int, int]
 """Metric, labels, entry tier, window (s)."""
@@ -50,6 +53,7 @@ class Totals:
     state: list[StateMessage] = field(default_factory=list[StateMessage])
     keys: list[KeysMessage] = field(default_factory=list[KeysMessage])
     messages: list[tuple[Output, RollupMessage]] = field(default_factory=list[tuple[Output, RollupMessage]])
+    single: list[tuple[Output, ScrubbedEvents]] = field(default_factory=list[tuple[Output, ScrubbedEvents]])
     labels: dict[int, Labels] = field(default_factory=dict[int, Labels])
     types: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -78,9 +82,21 @@ class Totals:
                 self.keys += [decode_keys(output.value)] if output.value else []
             elif kind == STATE.kind:
                 self.state.append(decode_state(output.value))
+            elif kind == SCRUBBED.kind:
+                self.single.append((output, decode_scrubbed(output.value)))
             else:
                 self._read(output, decode_rollups(output.value))
         return self
+
+    def rows(self, part: str) -> list[dict[str, Any]]:
+        """Single events, in the order of their messages: `labels`, `measures`, `pseudonyms` or `texts` that each has."""
+        found: list[dict[str, Any]] = []
+        for _, message in self.single:
+            columns = {name: column_values(column) for name, column in getattr(message, part).items()}
+            for row in range(len(message)):
+                values = {name: column[row] for name, column in columns.items()}
+                found.append({name: value for name, value in values.items() if value not in {None, ""}})
+        return found
 
     def _read(self, output: Output, message: RollupMessage) -> None:
         self.messages.append((output, message))

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from streamgauge.schemas.consent import LEGAL_BASES
 from streamgauge.schemas.contracts import (
+    EVENT_COLUMNS,
+    EVENT_TIME,
     FIELD_KINDS,
     FIELD_TYPES,
     GENERALISE_RULES,
@@ -42,7 +44,7 @@ def declared_fields(draw: st.DrawFn) -> Field:
     return Field(kind, draw(st.sampled_from(allowed)), draw(texts), values, draw(st.booleans()), draw(texts))
 
 
-field_names = names.filter(lambda name: name not in RESERVED_COLUMNS)
+field_names = names.filter(lambda name: name not in RESERVED_COLUMNS | EVENT_COLUMNS | {EVENT_TIME})
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 53), 1 << 53) | texts,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
@@ -64,6 +66,7 @@ contracts = st.builds(
     residency=st.sampled_from([WHERE_COLLECTED, ("eu",), ("eu", "uk-1")]),
     loosens=st.dictionaries(texts, texts.filter(str.strip), max_size=2),
     retention_tiers=st.sampled_from([{}, {"1d": "36h"}, {"1d": "1d", "events": "36h"}]),
+    store_events=st.booleans(),
 )
 
 
@@ -311,3 +314,22 @@ def test_tiers_are_kept_for_a_time_that_makes_sense() -> None:
 def test_a_field_is_made_coarse_only_where_that_means_something(field: dict[str, Any], said: str) -> None:
     (line,) = problems(body(fields={"place": field}))
     assert said in line
+
+
+def test_single_events_are_kept_only_where_a_contract_says_so() -> None:
+    assert parse_contract(orjson.dumps(body())).store_events is False
+    assert parse_contract(orjson.dumps(body(store_events=True))).store_events is True
+    assert problems(body(store_events="yes")) == ["store_events: must be true or false"]
+
+
+def test_fields_of_single_events_must_not_be_named_like_their_other_columns() -> None:
+    columns = {"at": {"kind": "dimension"}, "country": {"kind": "dimension"}, "tenant": {"kind": "unique"}}
+    assert parse_contract(orjson.dumps(body(fields=columns))).problems() == []
+    found = problems(body(fields=columns, store_events=True))
+    assert [line.partition(":")[0] for line in found] == ["fields.at", "fields.tenant"]
+    found = problems(body(fields={"tenant": {"kind": "dimension"}}, store_events=True))
+    assert [line.partition(":")[0] for line in found] == ["fields.tenant"]
+    assert "by that people are found" in found[0]
+    many = {f"text_{n}": {"kind": "free_text"} for n in range(17)}
+    assert [line.partition(":")[0] for line in problems(body(fields=many, store_events=True))] == ["store_events"]
+    assert parse_contract(orjson.dumps(body(fields=many))).problems() == []

@@ -16,6 +16,7 @@ import pytest
 
 from streamgauge.schemas.again import Again, decode_again
 from streamgauge.schemas.batches import MetricHead, Origin, Point, encode_events, encode_metrics
+from streamgauge.schemas.columns import Numbers, Strings
 from streamgauge.schemas.contracts import Contract, Field, parse_contract
 from streamgauge.schemas.decoding import EventBatch, MetricBatch, decode
 from streamgauge.schemas.keys import Keys, KeysMessage, decode_keys
@@ -39,8 +40,9 @@ from streamgauge.schemas.rollups import (
     encode,
 )
 from streamgauge.schemas.row_sets import RowSet
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents, decode_scrubbed, encode_scrubbed
 from streamgauge.schemas.state import Hole, Replay, StateMessage, StreamState, decode_state
-from tests.properties.messages import column_values, points_of, row_values
+from tests.properties.messages import column_values, event_values, points_of, row_values
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "v1"
 
@@ -152,6 +154,23 @@ DEAD_ROWS = replace(
 )
 LEDGER_LIFE = replace(LEDGER_SUMS, incarnation="Nq3v0bXgQ0a7v1mBq8s5Kw")
 LEDGER_POLICIES = replace(LEDGER_LIFE, policies=("l1-00112233aabbccdd", "p1-99aabbccddeeff00"))
+LEDGER_EVENTS = replace(LEDGER_POLICIES, events=40)
+SCRUBBED = ScrubbedEvents(
+    "ap",
+    RawRange("sg.ap.events.v1", 3, 1_000, 1_042),
+    1,
+    "order_placed",
+    3,
+    "p1-99aabbccddeeff00",
+    np.array([1_795_354_000_000, 1_795_353_999_001, 1_795_400_000_000], np.int64),
+    {
+        "service": Strings(["checkout"], np.zeros(3, np.uint8)),
+        "country": Strings(["AU", None], np.array([0, 1, 0], np.uint8)),
+    },
+    {"amount": Numbers(np.array([12.5, 0.0, 1e300]), np.array([1], np.uint32)), "items": Numbers(np.ones(3))},
+    {"customer_id": Strings([None, "us_k1_cafdobabeidfghijklmnopqrst"], np.array([1, 1, 0], np.uint8))},
+    {"note": Strings(["call [phone], or çelik"], np.zeros(3, np.uint8))},
+)
 DEAD_LIFE = replace(DEAD_ROWS, incarnation="Nq3v0bXgQ0a7v1mBq8s5Kw")
 AGAIN = Again(1_007, "too_old", RowSet(12, "bits", "BQg="), backfill=True, copy=1_044)
 STREAMS = (
@@ -212,6 +231,8 @@ WRITTEN: dict[str, Callable[[], bytes]] = {
     "ledger_sums.json": LEDGER_SUMS.encode,
     "ledger_life.json": LEDGER_LIFE.encode,
     "ledger_policies.json": LEDGER_POLICIES.encode,
+    "ledger_events.json": LEDGER_EVENTS.encode,
+    "events_scrubbed.json": lambda: encode_scrubbed(SCRUBBED),
     "dead.json": DEAD.encode,
     "dead_rows.json": DEAD_ROWS.encode,
     "dead_life.json": DEAD_LIFE.encode,
@@ -278,11 +299,19 @@ def test_golden_rollups_and_distinct_hashes_are_read(name: str, message: RollupM
     assert replace(got, rows=message.rows) == message
 
 
+def test_golden_scrubbed_events_are_read() -> None:
+    got = decode_scrubbed(read("events_scrubbed.json"))
+    assert event_values(got) == event_values(SCRUBBED)
+    columns = {name: getattr(SCRUBBED, name) for name in ("times", "labels", "measures", "pseudonyms", "texts")}
+    assert replace(got, **columns) == SCRUBBED
+
+
 def test_golden_accounts_are_read() -> None:
     assert decode_ledger(read("ledger.json")) == LEDGER
     assert decode_ledger(read("ledger_sums.json")) == LEDGER_SUMS
     assert decode_ledger(read("ledger_life.json")) == LEDGER_LIFE
     assert decode_ledger(read("ledger_policies.json")) == LEDGER_POLICIES
+    assert decode_ledger(read("ledger_events.json")) == LEDGER_EVENTS
     assert decode_dead(read("dead.json")) == DEAD
     assert decode_dead(read("dead_rows.json")) == DEAD_ROWS
     assert decode_dead(read("dead_life.json")) == DEAD_LIFE

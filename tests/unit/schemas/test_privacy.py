@@ -56,6 +56,17 @@ def test_every_field_has_an_action() -> None:
     assert all(one.why for one in policy.actions.values())
 
 
+def test_free_text_is_scanned_and_people_have_tokens_where_single_events_are_kept() -> None:
+    remarks = {"remark": Field("free_text"), "user_email": Field("free_text")}
+    single = replace(VISIT, fields={**VISIT.fields, **remarks}, store_events=True)
+    policy = compile_policy(single)
+    assert (policy.action("remark").kind, policy.action("user_email").rule) == ("scan", "email")
+    assert "remark: scan: free text; kept with each event after the detectors, never a label" in policy.explain()
+    assert "as a token under the key of its day" in policy.action("person").why
+    assert "token" not in policy.action("visit_id").why
+    assert policy.version != compile_policy(VISIT).version
+
+
 def test_the_policy_explains_itself_without_a_value_of_a_closed_set() -> None:
     lines = list(compile_policy(replace(VISIT, fields={"plan": Field("dimension", values=("tin", "gold"))})).explain())
     assert lines == ["plan: closed: a closed set of values, reviewed with the contract"]
@@ -96,8 +107,13 @@ def test_a_version_is_the_same_in_every_process() -> None:
 
 def test_whoever_declares_a_dimension_that_will_not_arrive_as_sent_is_told() -> None:
     said = list(findings(VISIT))
-    assert [line.partition(":")[0] for line in said] == ["fields.email", "fields.client_address"]
+    assert [line.partition(":")[0] for line in said] == ["fields.email", "fields.client_address", "fields.remark"]
     assert "every value becomes [email]" in said[0]
+    assert "unless the contract has store_events" in said[2]
+    single = replace(VISIT, fields={"remark": Field("free_text"), "password": Field("free_text")}, store_events=True)
+    (lost,) = findings(single)
+    assert lost.startswith("fields.password: ")
+    assert "becomes [secret]" in lost
 
 
 def attributes() -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from streamgauge.schemas.columns import Numbers, Strings
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry
 from streamgauge.schemas.rollups import (
     DistinctRows,
@@ -17,6 +18,7 @@ from streamgauge.schemas.rollups import (
     RollupRows,
     SeriesLabels,
 )
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents
 from streamgauge.sinks.ranges import Place, Range
 
 T0 = 1_796_083_200  # 2026-12-01 00:00 UTC
@@ -76,6 +78,48 @@ def hashes(rows: Sequence[tuple[int, int]], version: int = 1) -> RollupMessage:
     )
     metrics = (RollupMetric("order.customer", "distinct", "order"),)
     return RollupMessage("eu", version, RawRange("raw", 0, 10, 20), metrics, columns, ())
+
+
+EVENTS_PLACE = Place("eu", "sg.eu.events_scrubbed.v1", "life", 1)
+EVENTS_BLOCK = Range(EVENTS_PLACE, 7, 9)
+Texts = Mapping[str, Sequence[str | None]]
+NO_TEXTS: Texts = {}
+
+
+def single_events(
+    times: Sequence[int],
+    labels: Texts = NO_TEXTS,
+    measures: Mapping[str, Sequence[float | None]] | None = None,
+    pseudonyms: Texts = NO_TEXTS,
+    texts: Texts = NO_TEXTS,
+    event: str = "order_placed",
+    version: int = 1,
+) -> ScrubbedEvents:
+    """A message of the topic of scrubbed events; times are in ms."""
+    return ScrubbedEvents(
+        "eu",
+        RawRange("raw", 0, 10, 20),
+        version,
+        event,
+        3,
+        "p1-00ff",
+        np.array(times, np.int64),
+        {name: strings(values) for name, values in labels.items()},
+        {name: _numbers(values) for name, values in (measures or {}).items()},
+        {name: strings(values) for name, values in pseudonyms.items()},
+        {name: strings(values) for name, values in texts.items()},
+    )
+
+
+def strings(values: Sequence[str | None]) -> Strings:
+    """A column of these texts."""
+    distinct = list(dict.fromkeys(values))
+    return Strings(distinct, np.array([distinct.index(one) for one in values], np.uint32))
+
+
+def _numbers(values: Sequence[float | None]) -> Numbers:
+    missing = [row for row, value in enumerate(values) if value is None]
+    return Numbers(np.array([value or 0.0 for value in values]), np.array(missing, np.uint32) if missing else None)
 
 
 LETTER = DeadLetter("eu", "raw", 0, 5, "bad_json", 1, 1_796_083_200_000)

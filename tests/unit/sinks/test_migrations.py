@@ -93,6 +93,7 @@ def test_retention_becomes_one_rule_per_table_and_for_ever_none() -> None:
     assert rules["distinct_10s"].clause == "window + toIntervalSecond(86400)"
     assert rules["blocks"].clause == "toDateTime(inserted_at) + toIntervalSecond(2)", "never sooner than asked"
     assert rules["rollups_1d"].clause == ""
+    assert rules["events"].clause == "toDateTime(at) + toIntervalSecond(2592000)", "30 days if nothing is said"
     assert rules["rollups_1d"].statement("db") == "ALTER TABLE `db`.`rollups_1d` REMOVE TTL"
 
 

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from streamgauge.schemas.batches import MAX_INSTANT_MS
+from streamgauge.schemas.columns import Strings
 from streamgauge.schemas.ledger import DeadLetter, LedgerEntry
 from streamgauge.schemas.rollups import RollupMessage, RollupRows, encode
-from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, ROLLUPS
+from streamgauge.schemas.scrubbed_events import ScrubbedEvents, encode_scrubbed
+from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, ROLLUPS, SCRUBBED
 from streamgauge.sinks.blocks import COUNT_LIMIT, BlockPolicy
 from streamgauge.sinks.decisions import Read
 from streamgauge.sinks.partition import Cut, Partition, content_of, decode_stored
 from streamgauge.sinks.ranges import ANY_CONTENT, Range
-from tests.unit.sinks.messages import DAY, ENTRY, LETTER, PLACE, T0, Row, hashes, message
+from tests.unit.sinks.messages import DAY, ENTRY, EVENTS_PLACE, LETTER, PLACE, T0, Row, hashes, message, single_events
 
 POLICY = BlockPolicy(every_ms=500, max_rows=10, max_bytes=1 << 20, max_parts=3)
 ROLLUP = encode(message([Row()]))
@@ -273,3 +275,41 @@ def test_cells_for_great_counts_are_part_of_a_messages_size() -> None:
     rows = found.message.rows
     assert isinstance(rows, RollupRows)
     assert np.array_equal(rows.hist.counts, np.array([3 * COUNT_LIMIT, COUNT_LIMIT], np.uint64))
+
+
+def events_of(*messages: ScrubbedEvents) -> Partition:
+    """A partition of single events."""
+    found = Partition(EVENTS_PLACE, SCRUBBED.kind, 0)
+    for offset, one in enumerate(messages):
+        found.offer(offset, encode_scrubbed(one), AT, 0)
+    return found
+
+
+def ends(one: Partition) -> list[int]:
+    """Where the blocks of a partition end."""
+    found: list[int] = []
+    while (cut := one.take(POLICY, 0, flush=True)) is not None:
+        found.append(cut.block.end)
+        one.stored(0)
+    return found
+
+
+def test_a_block_of_single_events_has_one_version_few_days_and_so_many_rows() -> None:
+    day = 1_000 * DAY
+    several = [single_events([AT] * 4) for _ in range(5)]
+    assert ends(events_of(*several)) == [2, 4, 5], "ten rows at most"
+    days = [single_events([AT + day * n]) for n in range(5)]
+    assert ends(events_of(*days)) == [3, 5], "three days at most"
+    assert ends(events_of(single_events([AT]), single_events([AT], version=2))) == [1, 2]
+
+
+def test_single_events_that_the_store_could_never_take_become_a_letter() -> None:
+    days = encode_scrubbed(single_events([AT + 1_000 * DAY * n for n in range(257)]))
+    text = Strings(["x" * 4_000], np.zeros(20_000, np.uint8))
+    large = encode_scrubbed(replace(single_events([AT] * 20_000), texts={"remark": text}))
+    assert len(large) < 100_000, "small, until every row's text is written out"
+    for value in (days, large, encode_scrubbed(single_events([AT])) + b" ", ROLLUP):
+        found = decode_stored(SCRUBBED.kind, EVENTS_PLACE, 7, value, AT).message
+        assert isinstance(found, DeadLetter) == (value in {days, large, ROLLUP})
+        if isinstance(found, DeadLetter):
+            assert (found.reason, found.offset) == ("unknown_kind" if value == ROLLUP else "too_large", 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -160,3 +161,26 @@ def test_the_longest_prefix_of_a_region_wins() -> None:
 def test_quotes_end_where_they_must() -> None:
     assert quoted("a`b\\") == "`a\\`b\\\\`"
     assert literal("it's \\") == "'it\\'s \\\\'"
+
+
+def test_single_events_have_a_view_only_where_the_contract_says_so_with_a_column_per_field() -> None:
+    fields = {
+        "country": Field("dimension"), "plan": Field("dimension"), "amount": Field("measure", "number"),
+        "customer_id": Field("unique"), "remark": Field("free_text"), "secret": Field("dropped"),
+        "order_id": Field("idempotency_key"),
+    }  # fmt: skip
+    kept = Contract("sale", 2, fields, store_events=True)
+    view = view_of("sale_events", contracts=[kept, Contract("sale", 1, fields)])
+    assert columns(view) == [
+        "at", "service", "environment", "region", "region_group", "version", "instance", "country", "tenant", "segment",
+        "operation", "status", "error_type", "plan", "amount", "customer_id", "remark", "contract", "policy",
+    ]  # fmt: skip
+    newer = replace(kept, version=3, store_events=False)
+    assert "sale_events" not in {one.name for one in planned_views([], [kept, newer], "db")}
+
+
+def test_columns_of_single_events_never_meet() -> None:
+    fields = {"policy": Field("dimension"), "at": Field("measure", "number"), "contract": Field("unique")}
+    seen = columns(view_of("sale_events", contracts=[Contract("sale", 1, fields, store_events=True)]))
+    assert len(seen) == len(set(seen))
+    assert {"policy_label", "at_measure", "contract_unique"} <= set(seen)
