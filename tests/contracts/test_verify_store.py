@@ -12,10 +12,13 @@ from streamgauge.console.accounts_store import read_ends, read_verification
 from streamgauge.console.verify import EventRows, Verification
 from streamgauge.producers import Counter, Histogram
 from streamgauge.producers.testing import captured_producer
+from streamgauge.schemas.contracts import Contract
 from streamgauge.schemas.settings import FOR_EVER
 from streamgauge.schemas.topics import SCRUBBED
 from streamgauge.schemas.windows import DAY_MS, TIER_NAMES
 from streamgauge.sinks.event_blocks import event_insert
+from streamgauge.sinks.migrations import migrate
+from streamgauge.sinks.retention import Retention
 from tests.support.rolled_up import REGION, RolledUp
 from tests.unit.sinks.messages import EVENTS_BLOCK, EVENTS_PLACE, single_events
 
@@ -45,9 +48,9 @@ def region(tmp_path: Path, unique: str) -> Iterator[RolledUp]:
         one.close()
 
 
-def found(region: RolledUp) -> Verification:
-    """The account."""
-    return read_verification(region.store, region.database, REGION, KEPT, 0, NOW_MS)
+def found(region: RolledUp, later_ms: int = 0) -> Verification:
+    """The account, now or later."""
+    return read_verification(region.store, region.database, REGION, KEPT, 0, NOW_MS + later_ms)
 
 
 def change(region: RolledUp, tier: str, how: str) -> None:
@@ -89,6 +92,36 @@ def test_an_edited_value_is_seen_though_points_agree(region: RolledUp, tier: str
     account = found(region)
     assert (account.lost, account.doubled, account.exact) == (0, 0, False)
     assert [one.tier for one in account.values] == [tier]
+
+
+REQUESTS_DECLARED = Contract("requests", 1, {}, retention_tiers={"10s": "1d"})
+"""A contract of the event that has the name of the counter: its rows are an event's as much as any."""
+
+
+def let_go(region: RolledUp) -> None:
+    """Give the first tier the rule of the contract, and let happen what it does after a day."""
+    migrate(region.store, Retention(*KEPT), region.database, contracts=[REQUESTS_DECLARED])
+    change(region, "10s", "DELETE WHERE metric = 'requests'")
+
+
+def test_what_a_contract_lets_go_is_forgotten_and_not_lost(region: RolledUp) -> None:
+    let_go(region)
+    assert (found(region).lost, found(region).forgotten) == (3, 0), "the day is younger"
+    account = found(region, 3 * DAY_MS)
+    assert (account.lost, account.doubled, account.values, account.exact, account.forgotten) == (0, 0, (), True, 3)
+
+
+def test_planted_errors_are_still_caught_on_days_that_contracts_let_go_of(region: RolledUp) -> None:
+    let_go(region)
+    for tier in ("1m", "1h"):
+        change(region, tier, "UPDATE sum = sum + 0.001 WHERE metric = 'seconds'")
+    account = found(region, 3 * DAY_MS)
+    assert ([one.tier for one in account.values], account.exact) == (["1m", "1h"], False)
+    change(region, "1m", "DELETE WHERE metric = 'seconds'")
+    account = found(region, 3 * DAY_MS)
+    assert (account.lost, account.forgotten) == (3, 3)
+    change(region, "10s", "UPDATE count = count * 5 WHERE metric = 'seconds'")
+    assert found(region, 3 * DAY_MS).doubled == 9
 
 
 def test_a_skipped_offset_is_lost(region: RolledUp) -> None:

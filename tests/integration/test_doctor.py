@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -23,9 +24,12 @@ from streamgauge.console.doctor_findings import Finding, Severity
 from streamgauge.console.doctor_kafka_reader import BROKER_SETTINGS, TOPIC_SETTINGS, KafkaReader
 from streamgauge.console.doctor_store_reader import StoreReader
 from streamgauge.console.topic_admin import ensure_topics
+from streamgauge.console.topic_retention import USED, asked_by, shorten
 from streamgauge.schemas.batches import MetricHead
+from streamgauge.schemas.contract_topic import publish
+from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.settings import Secret
-from streamgauge.schemas.topics import DEAD, LEDGER, METRICS, ROLLUPS, Topic
+from streamgauge.schemas.topics import DEAD, DISTINCT, LEDGER, METRICS, ROLLUPS, Topic
 from streamgauge.sinks.ddl import DEDUPLICATED_TABLES, table
 from streamgauge.sinks.migrations import migrate, shipped
 from streamgauge.sinks.retention import Retention
@@ -298,6 +302,74 @@ def test_a_topic_that_was_altered_by_hand_is_found(region: Region) -> None:
     (found,) = findings
     assert (found.severity, found.area, found.where) == (Severity.ERROR, "topics", METRICS.name(region.name))
     assert "--add-config retention.ms=259200000" in found.sql
+
+
+def told(region: Region, contracts: tuple[Contract, ...]) -> set[str]:
+    """Topics that the doctor has warnings about, given these contracts."""
+    facts = Facts(time.time_ns() // 1_000_000, kafka=region.read())
+    findings = diagnose(facts, replace(wanted(region.name), contracts=contracts), shipped())
+    return {one.where for one in findings if one.bad and one.area == "topics"}
+
+
+def test_a_contract_that_declares_less_shortens_the_topics_that_hold_its_rows(region: Region) -> None:
+    declared = (Contract("visit", 1, {}, retention="2d", store_events=True),)
+    late = {topic.name(region.name) for topic in USED if topic is not DISTINCT}
+    assert told(region, declared) == late
+    asked = asked_by(declared)
+    dry = shorten(region.admin, region.name, asked, dry_run=True)
+    assert {one.topic for one in dry if one.before_ms and not one.changed} == late
+    assert told(region, declared) == late
+    assert {one.topic for one in shorten(region.admin, region.name, asked, dry_run=False) if one.changed} == late
+    deadline = time.monotonic() + 20
+    while told(region, declared) and time.monotonic() < deadline:
+        time.sleep(0.05)  # brokers learn of it a little later
+    assert told(region, declared) == set()
+    assert not any(one.changed for one in shorten(region.admin, region.name, asked, dry_run=False))
+    longer = asked_by([replace(declared[0], version=2, retention="60h")])
+    assert not any(one.changed for one in shorten(region.admin, region.name, longer, dry_run=False)), "never lengthened"
+    assert told(region, ()) == late, "nobody declares it any more"
+
+
+def test_the_command_for_topics_shortens_them_and_says_which_contract_asked(
+    region: Region, deployment: Deployment
+) -> None:
+    declared = Contract(
+        "visit", 1, {"page": Field("dimension")}, retention="2d", retention_tiers={"events": "1d"}, store_events=True
+    )
+    publish(Producer({"bootstrap.servers": region.bootstrap}), region.name, [declared])
+    dry = deployment.run("topics", "--region", region.name, "--dry-run", "--json")
+    made = deployment.run("topics", "--region", region.name, "--json")
+    assert (dry.returncode, made.returncode) == (1, 0), dry.stderr + made.stderr
+    kept = {one["asked"]["topic"] for one in json.loads(made.stdout) if one["asked"] and one["asked"]["changed"]}
+    assert kept == {topic.name(region.name) for topic in USED if topic is not DISTINCT}
+    assert b"rollups.v1 keeps messages for 2 days, not 7 days: visit declares 2 days" in made.stderr
+    assert b"events_scrubbed.v1 keeps messages for 24 hours, not 7 days: visit declares 24 hours" in made.stderr
+
+
+def of_retention(store: Store, contracts: tuple[Contract, ...]) -> list[Finding]:
+    """What the doctor says of how tables forget and has a remedy for, given these contracts."""
+    name = store.address.database
+    facts = StoreReader(store, store.address.url, "default", name, "nowhere").read(shipped(), ())
+    expected = replace(wanted("nowhere", name), contracts=contracts)
+    findings = diagnose(Facts(time.time_ns() // 1_000_000, store=facts), expected, shipped())
+    return [one for one in findings if one.area == "retention" and one.sql]
+
+
+def test_tables_that_forget_otherwise_than_contracts_declare_are_found_and_the_remedies_heal_them(store: Store) -> None:
+    visit = Contract("visit", 1, {"who": Field("unique")}, retention="30d", retention_tiers={"10s": "1d"})
+    later = replace(visit, version=2, retention_tiers={"10s": "2d"})
+    for contracts, severity, said in (
+        ((visit,), Severity.WARNING, "keeps visit longer than declared (1 d)"),
+        ((visit, later), Severity.WARNING, "forgets visit after 1 d, earlier than declared"),
+        ((), Severity.NOTE, "forgets visit after 2 d, and no contract given here says so"),
+    ):
+        found = of_retention(store, contracts)
+        assert (severity, "rollups_10s", said) in {(one.severity, one.where, one.what) for one in found}
+        for _ in range(2):  # a table without such a rule drops whole parts again
+            for one in of_retention(store, contracts):
+                store.command(one.sql)
+        assert of_retention(store, contracts) == []
+    assert examined(store) == []
 
 
 def test_a_topic_that_was_deleted_is_found(region: Region) -> None:

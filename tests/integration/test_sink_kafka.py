@@ -8,16 +8,19 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.cimpl import NewTopic
 
+from streamgauge.schemas.contract_topic import publish
 from streamgauge.schemas.contracts import Contract, Field
 from streamgauge.schemas.topics import DEAD, RAW_TOPICS, SCRUBBED, STATE
 from streamgauge.schemas.windows import TIER_NAMES
+from streamgauge.sinks.ddl import literal
 from tests.support.sink_region import POINTS, Region, settled, until
 from tests.support.store_gate import StoreGate
 
@@ -256,6 +259,24 @@ def test_a_topic_made_anew_is_noticed_and_stored_from_its_beginning_once_offsets
     until(lambda: region.points() >= region.sent, 30, lambda: region.log("last"))
     assert {tier: region.points(tier) for tier in TIER_NAMES} == dict.fromkeys(TIER_NAMES, region.sent)
     assert region.end("last") == 0
+
+
+def test_a_contract_that_is_published_shortens_what_the_tables_keep_of_its_event(region: Region) -> None:
+    region.start()
+    region.says("stored from offset")
+    rule = f"window + toIntervalSecond(86400) WHERE metric IN ({literal(region.name)})"
+
+    def tables() -> list[str]:
+        found = region.rows("SELECT name, engine_full FROM system.tables WHERE position(engine_full, 'TTL') > 0")
+        return sorted(str(name) for name, engine in found if rule in str(engine))
+
+    declared = Contract(region.name, 1, {}, retention_tiers={"10s": "1d"})
+    publish(Producer(region.config), region.name, [declared])
+    until(lambda: tables() == ["rollups_10s"], 20, region.log)
+    region.send(5)
+    until(lambda: region.points() == region.sent, 20, region.log)
+    publish(Producer(region.config), region.name, [replace(declared, version=2, retention_tiers={})])
+    until(lambda: tables() == [], 20, region.log)
 
 
 def test_garbage_becomes_a_dead_row_that_is_kept_and_stops_nothing(region: Region) -> None:

@@ -177,6 +177,7 @@ VISIT = Contract(
     purpose="analytics",
     legal_basis="consent",
     retention="30d",
+    retention_tiers={"10s": "1d"},
     residency=("eu",),
     small_cells=SmallCells(5, "person"),
 )
@@ -197,6 +198,8 @@ def loosened(name: str, **changes: Any) -> Contract:
         (replace(VISIT, version=2, purposes=("analytics", "sales")), "purpose"),
         (replace(VISIT, version=2, legal_basis="legitimate_interests"), "legal_basis"),
         (replace(VISIT, version=2, retention="400d"), "retention"),
+        (replace(VISIT, version=2, retention_tiers={"10s": "2d"}), "retention_tiers.10s"),
+        (replace(VISIT, version=2, retention_tiers={}), "retention_tiers.10s"),
         (replace(VISIT, version=2, residency=("eu", "us")), "residency"),
         (replace(VISIT, version=2, small_cells=None), "small_cells"),
         (replace(VISIT, version=2, small_cells=SmallCells(4, "person")), "small_cells"),
@@ -226,6 +229,8 @@ def test_a_statement_does_not_bring_back_what_somebody_reads() -> None:
         replace(VISIT, version=2, residency=("eu",), purposes=("analytics",)),
         replace(VISIT, version=2, retention="7d"),
         replace(VISIT, version=2, small_cells=SmallCells(6, "person", "1d", "3d")),
+        replace(VISIT, version=2, retention_tiers={"10s": "6h", "1h": "7d", "events": "1d"}),
+        replace(VISIT, version=2, retention="1d", retention_tiers={}),
         replace(
             VISIT, version=2, fields={**VISIT.fields, "seen": Field("dimension", optional=True, generalise="date")}
         ),

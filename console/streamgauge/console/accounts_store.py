@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from streamgauge.console.verify import (
     BlockReport,
@@ -17,9 +17,13 @@ from streamgauge.console.verify import (
     day_reports,
     value_reports,
 )
+from streamgauge.schemas.contracts import Contract
+from streamgauge.schemas.settings import FOR_EVER
 from streamgauge.schemas.topics import DISTINCT, ROLLUPS, SCRUBBED
 from streamgauge.schemas.windows import DAY_MS, TIERS
-from streamgauge.sinks.ddl import table
+from streamgauge.sinks.ddl import Reader, table
+from streamgauge.sinks.migrations import engines_of
+from streamgauge.sinks.table_ttl import shortest_kept
 
 C = TypeVar("C", bound=Chain)
 
@@ -44,18 +48,19 @@ SUMS_OF_LEDGER: Final = {
 SUMS_OF_BLOCKS: Final = {"blocks": "1", "rows": "rows", "points": "points"}
 
 
-class Reader(Protocol):
-    """Runs a query with bound parameters."""
-
-    def query_rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
-        """Rows of a query."""
-        ...
-
-
 def read_verification(
-    store: Reader, database: str, region: str, retention_ms: Sequence[int], since_ms: int, now_ms: int
+    store: Reader,
+    database: str,
+    region: str,
+    retention_ms: Sequence[int],
+    since_ms: int,
+    now_ms: int,
+    contracts: Iterable[Contract] = (),
 ) -> Verification:
-    """Compare ledger and tables for windows since `since_ms` (whole UTC days; 0: everything)."""
+    """Compare ledger and tables for windows since `since_ms` (whole UTC days; 0: everything).
+
+    On days that `contracts`, or the rules of the tables, let go of early, tiers may hold fewer points than the ledger.
+    """
     day = since_ms // DAY_MS
     # no transaction adds to a window of a day before that day, give or take what clocks differ by
     bound: dict[str, Any] = {
@@ -107,10 +112,12 @@ def read_verification(
     tiers = [_tier_days(store, database, tier.name, bound) for tier in TIERS]
     counts = [{of: points for of, (points, _) in days.items()} for days in tiers]
     values = [{of: total for of, (_, total) in days.items()} for days in tiers]
-    days = day_reports(by_day, counts, retention_ms, now_ms)
-    balanced = {one.day for one in days if all(pair is None or pair[0] == pair[1] for pair in one.tiers)}
-    # where points are missing, or on their way, values must differ
-    edited = [one for one in value_reports(sums, values, retention_ms, now_ms) if one.day in balanced]
+    early = shortest_kept(engines_of(store, database), contracts)
+    shortest_ms = [early.get(tier.name, FOR_EVER) for tier in TIERS]
+    days = day_reports(by_day, counts, retention_ms, now_ms, shortest_ms)
+    # where points are missing, forgotten or on their way, values must differ
+    whole = {(one.day, TIERS[tier].name) for one in days if not any(one.differences()) for tier in one.complete()}
+    edited = [one for one in value_reports(sums, values, retention_ms, now_ms) if (one.day, one.tier) in whole]
     events = _events(store, database, bound, where, now_ms)
     return Verification(partitions, days, refused, tuple(edited), blocks, events=events)
 

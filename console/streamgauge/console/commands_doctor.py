@@ -66,8 +66,10 @@ def doctor(settings: SinkSettings, outage: int, partitions: tuple[str, ...], apa
     from streamgauge.console.doctor import diagnose
     from streamgauge.sinks.migrations import shipped
 
-    wanted = Wanted(settings.region, settings.database, outage, settings.retention(), _counts(partitions))
-    facts = read_facts(settings, apart / 1000)
+    facts, contracts = read_facts(settings, apart / 1000)
+    wanted = Wanted(
+        settings.region, settings.database, outage, settings.retention(), _counts(partitions), tuple(contracts)
+    )
     findings = diagnose(facts, wanted, shipped())
     if as_json:
         print_json(as_document(findings, facts))
@@ -76,40 +78,40 @@ def doctor(settings: SinkSettings, outage: int, partitions: tuple[str, ...], apa
     return FINDING if any(one.bad for one in findings) else 0
 
 
-def read_facts(settings: SinkSettings, apart_s: float) -> Facts:
-    """Facts of both; where one does not answer, why."""
+def read_facts(settings: SinkSettings, apart_s: float) -> tuple[Facts, list[Contract]]:
+    """Facts of both; where one does not answer, why. And the contracts of files and topic."""
     from streamgauge.console.doctor_kafka_reader import reader_of
+    from streamgauge.schemas.contracts import load_contracts
 
     reader = reader_of(settings)
     kafka: KafkaFacts | None = None
-    contracts: list[Contract] = []
+    contracts = load_contracts(settings.contracts)
     kafka_problem = ""
     try:
-        contracts = reader.contracts()
+        contracts |= {(one.name, one.version): one for one in reader.contracts()}
     except BrokerUnavailable as error:
         kafka_problem = str(error)
     # before Kafka's positions: an offset that is missing there, and known here, is missing indeed
-    store, store_problem = _read_store(settings, contracts)
+    store, store_problem = _read_store(settings, list(contracts.values()))
     if not kafka_problem:
         try:
             kafka = reader.read(apart_s, time.sleep)
         except BrokerUnavailable as error:
             kafka_problem = str(error)
-    return Facts(time.time_ns() // 1_000_000, kafka, store, kafka_problem, store_problem)
+    facts = Facts(time.time_ns() // 1_000_000, kafka, store, kafka_problem, store_problem)
+    return facts, list(contracts.values())
 
 
-def _read_store(settings: SinkSettings, published: Sequence[Contract]) -> tuple[StoreFacts | None, str]:
+def _read_store(settings: SinkSettings, contracts: Sequence[Contract]) -> tuple[StoreFacts | None, str]:
     from streamgauge.console.doctor_store_reader import StoreReader
-    from streamgauge.schemas.contracts import load_contracts
     from streamgauge.sinks.migrations import shipped
     from streamgauge.sinks.store import Store, StoreError
 
-    contracts = {**load_contracts(settings.contracts), **{(one.name, one.version): one for one in published}}
     store = Store(settings.address())
     try:
         store.check()
         reader = StoreReader(store, settings.store, settings.store_user, settings.database, settings.region)
-        return reader.read(shipped(), contracts.values()), ""
+        return reader.read(shipped(), contracts), ""
     except StoreUnavailable as error:
         return None, str(error)
     except StoreError as error:

@@ -47,16 +47,25 @@ def sink(settings: SinkSettings, verbose: bool, quiet: bool) -> int:
 @click.option("--allow-dangerous", is_flag=True, help="Carry out migrations that may destroy data.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def migrate(settings: SinkSettings, allow_dangerous: bool, as_json: bool) -> int:
-    """Bring tables, functions, retention and views up to date. Repeating it changes nothing."""
+    """Bring tables, functions, retention and views up to date. Repeating it changes nothing.
+
+    Contracts shorten what the tiers keep, for their own events.
+    """
     from streamgauge.schemas.contracts import load_contracts
     from streamgauge.sinks.migrations import migrate as bring_up_to_date
     from streamgauge.sinks.store import Store
+    from streamgauge.sinks.table_ttl import longer_than_kept
     from streamgauge.sinks.views import ensure_views
 
     store = Store(settings.address())
     store.check()
-    done = bring_up_to_date(store, settings.retention(), settings.database, allow_dangerous=allow_dangerous)
-    done += ensure_views(store, settings.database, (), load_contracts(settings.contracts).values())
+    contracts = load_contracts(settings.contracts).values()
+    done = bring_up_to_date(
+        store, settings.retention(), settings.database, allow_dangerous=allow_dangerous, contracts=contracts
+    )
+    done += ensure_views(store, settings.database, (), contracts)
+    for longer in longer_than_kept(settings.retention(), contracts):
+        note(longer)
     if as_json:
         print_json({"done": done})
     else:

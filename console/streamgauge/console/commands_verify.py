@@ -15,6 +15,7 @@ from streamgauge.console.interrupts import ended_by_signal
 from streamgauge.console.options import with_settings
 from streamgauge.console.output import note, print_json
 from streamgauge.console.verify_text import as_document, show, watch_line, watch_text
+from streamgauge.schemas.errors import BrokerUnavailable
 from streamgauge.schemas.settings import FOR_EVER, duration_ms
 from streamgauge.schemas.windows import DAY_MS
 from streamgauge.sinks.settings import SinkSettings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from streamgauge.console.doctor_facts import KafkaFacts
     from streamgauge.console.verify_checks import Checks
     from streamgauge.producers import Producer
+    from streamgauge.schemas.contracts import Contract
 
 WATCHED_MS: Final = 2 * DAY_MS
 CONNECT_S: Final = 2.0
@@ -30,6 +32,7 @@ SETTINGS = (
     "brokers",
     "region",
     "kafka",
+    "contracts",
     "store",
     "store_user",
     "database",
@@ -91,7 +94,7 @@ def verify(
     store.check()
     kafka = None if store_only else _kafka(settings)
     span = last if last is not None else FOR_EVER if every is None else WATCHED_MS
-    checks = Checks(store, settings, span, kafka)
+    checks = Checks(store, settings, span, kafka, _contracts(settings, kafka is not None))
     if every is not None:
         return _stand_watch(checks, settings, min(wait, every), every, emit, as_json)
     try:
@@ -103,6 +106,20 @@ def verify(
     else:
         show(found)
     return 0 if found.exact else FINDING
+
+
+def _contracts(settings: SinkSettings, published: bool) -> list[Contract]:
+    """Contracts of files, and those that were published, if Kafka is asked."""
+    from streamgauge.console.doctor_kafka_reader import reader_of
+    from streamgauge.schemas.contracts import load_contracts
+
+    known = load_contracts(settings.contracts)
+    if published:
+        try:
+            known |= {(one.name, one.version): one for one in reader_of(settings).contracts()}
+        except BrokerUnavailable as error:
+            note(f"published contracts cannot be read: {error}")
+    return list(known.values())
 
 
 def _kafka(settings: SinkSettings) -> Callable[[], KafkaFacts] | None:

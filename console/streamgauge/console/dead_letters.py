@@ -10,14 +10,13 @@ from typing import Any
 
 import orjson
 
-from streamgauge.console.accounts_store import Reader
 from streamgauge.schemas.errors import InputError
 from streamgauge.schemas.ledger import DeadLetter, read_sample
 from streamgauge.schemas.packing import Json
 from streamgauge.schemas.row_sets import RowSet, read_row_set
 from streamgauge.schemas.settings import FOR_EVER, duration_ms
 from streamgauge.schemas.topics import DEAD, RAW_TOPICS, TOPICS
-from streamgauge.sinks.ddl import table
+from streamgauge.sinks.ddl import Reader, table
 
 SHOWN_RANGES = 12
 

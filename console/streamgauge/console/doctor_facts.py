@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from streamgauge.schemas.contracts import Contract
 from streamgauge.sinks.retention import Retention
 
 
@@ -17,6 +18,7 @@ class Wanted:
     outage_ms: int
     retention: Retention
     partitions: Mapping[str, int] = field(default_factory=dict[str, int])
+    contracts: tuple[Contract, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ TOPIC_SETTINGS: Final = frozenset(
         "min.insync.replicas",
         "retention.bytes",
         "retention.ms",
+        "segment.ms",
         "unclean.leader.election.enable",
     }
 )

@@ -9,8 +9,9 @@ from streamgauge.console.doctor_facts import Column, Feed, StoreFacts, Table, Wa
 from streamgauge.console.doctor_findings import Finding, error, note, ok, warning
 from streamgauge.console.doctor_schema import FeedShape, TableShape, expected_schema
 from streamgauge.console.doctor_types import squeezed, stored_form
-from streamgauge.sinks.ddl import quoted, table
+from streamgauge.sinks.ddl import StoreSchemaError, quoted, table
 from streamgauge.sinks.migrations import Migration
+from streamgauge.sinks.table_ttl import longer_than_kept, ttl_drift, undeclared
 
 MIGRATIONS, TABLES, VIEWS, RETENTION = "migrations", "tables", "views", "retention"
 NOT_REPEATED = "run this statement; `streamgauge migrate` does not repeat a migration that is recorded as applied"
@@ -244,26 +245,32 @@ def _types(feed: Feed, facts: StoreFacts) -> Iterator[Finding]:
 
 
 def retention(facts: StoreFacts, wanted: Wanted) -> Iterator[Finding]:
-    """Tables that forget by another rule than the settings say."""
-    live = {one.name: one for one in facts.tables if one.database == wanted.database}
-    compared = differing = 0
-    for rule in wanted.retention.rules():
-        if rule.table not in live:
-            continue
-        compared += 1
-        found = re.search(r"\bTTL (.+?)(?: SETTINGS |$)", live[rule.table].engine_full)
-        clause = found[1] if found else ""
-        if clause != rule.clause:
-            differing += 1
-            yield warning(
-                RETENTION,
-                rule.table,
-                f"forgets by {clause or 'no rule'}; the settings given here say {rule.clause or 'no rule'}",
-                "give doctor the retention settings of the other parts, or run `streamgauge migrate` with the right ones",
-                rule.statement(wanted.database),
-            )
-    if compared and not differing:
-        yield ok(RETENTION, wanted.database, f"{compared} tables forget by the rules that the settings say")
+    """Tables that forget by another rule than settings and contracts say."""
+    engines = {one.name: one.engine_full for one in facts.tables if one.database == wanted.database}
+    rules = [rule for rule in wanted.retention.rules() if rule.table in engines]
+    try:
+        found = list(ttl_drift(rules, engines, wanted.contracts, wanted.database))
+    except StoreSchemaError as problem:
+        yield warning(RETENTION, wanted.database, str(problem), "declare less in contracts, and more in settings")
+        return
+    for one in found:
+        yield warning(
+            RETENTION,
+            one.table,
+            one.finding,
+            "give doctor the settings and contracts of the other parts, or run `streamgauge migrate` with the right ones",
+            one.statement,
+        )
+    for one in undeclared(engines, wanted.contracts, wanted.database):
+        yield note(
+            RETENTION, one.table, one.finding, "give doctor all contracts; if it is not wanted, end it", one.statement
+        )
+    for longer in longer_than_kept(wanted.retention, wanted.contracts):
+        remedy = "a contract does not lengthen what a tier keeps: keep the tier for longer, or declare less"
+        yield note(RETENTION, wanted.database, longer, remedy)
+    if rules and not found:
+        said = "settings and contracts say" if wanted.contracts else "the settings say"
+        yield ok(RETENTION, wanted.database, f"{len(rules)} tables forget by the rules that {said}")
 
 
 def people_views(facts: StoreFacts, wanted: Wanted) -> Iterator[Finding]:

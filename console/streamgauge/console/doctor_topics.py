@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from streamgauge.console.doctor_facts import KafkaFacts, TopicFacts, Wanted
 from streamgauge.console.doctor_findings import Finding, error, note, ok, span, warning
 from streamgauge.console.topic_admin import SAFE_REPLICATION
+from streamgauge.console.topic_retention import SHORT_MS, asked_by
 from streamgauge.schemas.topics import RAW_TOPICS, TOPICS, Topic
 
 AREA, TRANSACTIONS, OFFSETS = "topics", "transactions", "offsets"
@@ -138,23 +139,8 @@ def _config(
             "keeps the senders' times: a clock that is wrong makes messages vanish early",
             False,
         )
-    kept = _number(config.get("retention.ms"))
-    if not topic.compacted and kept is not None and kept >= 0:
-        if kept < wanted.outage_ms:
-            yield differs(
-                "retention.ms",
-                f"keeps messages for {span(kept)}, an outage of {span(wanted.outage_ms)} loses data",
-            )
-        elif kept < topic.retention_ms:
-            yield differs("retention.ms", f"keeps messages for {span(kept)}, not {span(topic.retention_ms)}", False)
-    if not topic.compacted and (kept == -1 or (kept or 0) > topic.retention_ms):
-        yield note(
-            AREA,
-            found.name,
-            f"keeps messages {'for ever' if kept == -1 else f'for {span(kept or 0)}'}, longer than the usual "
-            f"{span(topic.retention_ms)}",
-            "raw topics, distinct and events_scrubbed hold data of persons: check that this is allowed",
-        )
+    if not topic.compacted:
+        yield from _retention(topic, found, config, facts, wanted)
     if not topic.compacted and (_number(config.get("retention.bytes")) or -1) >= 0:
         yield warning(
             AREA,
@@ -182,6 +168,62 @@ def _config(
             "turn it off",
             _alter(facts, found.name, "unclean.leader.election.enable=false"),
         )
+
+
+def _retention(
+    topic: Topic, found: TopicFacts, config: Mapping[str, str], facts: KafkaFacts, wanted: Wanted
+) -> Iterator[Finding]:
+    """How long a topic keeps messages: long enough for an outage, and no longer than contracts declare."""
+    asked = asked_by(wanted.contracts).get(topic.kind)
+    usual = topic.retention_ms if asked is None else asked.retention_ms
+    kept = _number(config.get("retention.ms"))
+    back = _alter(facts, found.name, f"retention.ms={usual}")
+    if kept is not None and kept >= 0:
+        if kept < wanted.outage_ms and (asked is None or kept < usual):
+            said = f"keeps messages for {span(kept)}, an outage of {span(wanted.outage_ms)} loses data"
+            yield error(AREA, found.name, said, "set it back", back)
+        elif kept < usual:
+            said = f"keeps messages for {span(kept)}, not {span(usual)}"
+            yield warning(AREA, found.name, said, "set it back", back)
+    longer = kept is not None and (kept == -1 or kept > usual)
+    held = "for ever" if kept == -1 else f"for {span(kept or 0)}"
+    if asked is None:
+        if longer:
+            yield note(
+                AREA,
+                found.name,
+                f"keeps messages {held}, longer than the usual {span(usual)}",
+                "raw topics, distinct and events_scrubbed hold data of persons: check that this is allowed",
+            )
+        return
+    declared = f"{asked.contract} declares {span(asked.declared_ms)}"
+    segment = _number(config.get("segment.ms"))
+    late = segment is not None and segment > asked.segment_ms
+    if longer or late:
+        said = (
+            f"keeps messages {held}"
+            if longer
+            else f"closes a segment only after {span(segment or 0)}, and whole ones go"
+        )
+        changes = ",".join(f"{key}={value}" for key, value in asked.config().items())
+        remedy = "shorten it (`streamgauge topics` does so too)"
+        yield warning(AREA, found.name, f"{said}; {declared}", remedy, _alter(facts, found.name, changes))
+    if asked.retention_ms <= wanted.outage_ms:
+        yield warning(
+            AREA,
+            found.name,
+            f"{declared}: an outage of {span(wanted.outage_ms)} loses data",
+            "declare more, give tiers of the contract the shorter time instead, or give doctor a shorter --outage",
+        )
+    elif asked.retention_ms < SHORT_MS:
+        yield warning(
+            AREA,
+            found.name,
+            f"{declared}, and no outage may last longer than {span(asked.retention_ms)} then",
+            "declare more than a day, or give tiers of the contract the shorter time instead (`retention_tiers`)",
+        )
+    if asked.declared_ms < asked.retention_ms:
+        yield note(AREA, found.name, f"{declared}; topics keep {span(asked.retention_ms)} at least")
 
 
 def brokers(facts: KafkaFacts, wanted: Wanted) -> Iterator[Finding]:

@@ -1,4 +1,7 @@
-"""Topics of a region on a broker: what is missing is created, what differs is told and never changed."""
+"""Topics of a region on a broker: what is missing is created, what differs is told and not changed.
+
+What contracts ask of topics is in `topic_retention`.
+"""
 
 from __future__ import annotations
 

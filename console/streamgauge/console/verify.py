@@ -6,7 +6,7 @@ The ledger was written by the workers, the tables by the sinks; neither is compu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streamgauge.console.verify_live import LivePosition
@@ -72,11 +72,31 @@ class BlockReport(Chain):
 
 @dataclass(frozen=True, slots=True)
 class DayReport:
-    """Points of one UTC day: by the ledger, and for each tier what is expected and found (None: the tier has expired)."""
+    """Points of one UTC day: by the ledger, and for each tier what is expected and found (None: the tier has expired).
+
+    `at_most` are the tiers that contracts let forget some of the day's points, and not all: there fewer are right too.
+    """
 
     day: int
     ledger: int
     tiers: tuple[tuple[int, int] | None, ...]
+    at_most: frozenset[int] = frozenset()
+
+    def differences(self) -> Iterator[int]:
+        """By how much the tiers differ from what they must hold, each with its sign; nothing for expired ones."""
+        for tier, pair in enumerate(self.tiers):
+            if pair is not None:
+                found = pair[1] - pair[0]
+                yield max(0, found) if tier in self.at_most else found
+
+    def complete(self) -> Iterator[int]:
+        """The tiers that hold exactly what the ledger says."""
+        return (tier for tier, pair in enumerate(self.tiers) if pair is not None and pair[0] == pair[1])
+
+    def forgotten(self, tier: int) -> int:
+        """Points that the tier lacks, where contracts let it."""
+        pair = self.tiers[tier]
+        return max(0, pair[0] - pair[1]) if pair is not None and tier in self.at_most else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +182,15 @@ class Verification:
     @property
     def moving(self) -> int:
         """Points by which the worst tier differs from the ledger now, and that may be on their way."""
-        differ = sum(
-            max((abs(pair[0] - pair[1]) for pair in day.tiers if pair is not None), default=0) for day in self.days
-        )
+        differ = sum(max((abs(one) for one in day.differences()), default=0) for day in self.days)
         points = differ - self._worst(LOST) - self._worst(DOUBLED)
         # an event that is on its way may be missing as a point and as a row: it is counted once
         return max(0, points, sum(_differences(self.events)) - sum(self._of_events()))
+
+    @property
+    def forgotten(self) -> int:
+        """Points that the tier which lacks most lacks by the leave of contracts. A loss among them cannot be told."""
+        return max(sum(day.forgotten(tier) for day in self.days) for tier in range(len(TIER_NAMES)))
 
     @property
     def since_ms(self) -> int | None:
@@ -217,6 +240,7 @@ def certain_of(
             if settled:
                 was_expected, was_held = before[tier] or pair
                 lost, doubled = max(lost, was_expected - held), max(doubled, was_held - expected)
+            lost = 0 if tier in day.at_most else lost
             both = min(lost, max(0, expected - held)), min(doubled, max(0, held - expected))
             if any(both):
                 found[day.day, tier] = both
@@ -245,10 +269,12 @@ def day_reports(
     tables: Sequence[Mapping[int, int]],
     retention_ms: Sequence[int],
     now_ms: int,
+    shortest_ms: Sequence[int] = (FOR_EVER,) * len(TIER_NAMES),
 ) -> tuple[DayReport, ...]:
     """`ledger` holds points by (entry tier, day), `tables` for each tier its counts by day. Newest day first.
 
-    A point that entered at a tier is expected there and in every coarser one, as long as that one keeps its day.
+    A point that entered at a tier is expected there and in every coarser one, as long as that one keeps its day; after
+    `shortest_ms` it may be gone.
     """
     days = {day for _, day in ledger} | {day for counts in tables for day in counts}
     reports: list[DayReport] = []
@@ -261,7 +287,10 @@ def day_reports(
                 continue
             expected = sum(points for (entry, of), points in ledger.items() if of == day and entry <= tier)
             tiers.append((expected, counts.get(day, 0)))
-        reports.append(DayReport(day, sum(points for (_, of), points in ledger.items() if of == day), tuple(tiers)))
+        early = (shortest != FOR_EVER and day * DAY_MS < now_ms - shortest for shortest in shortest_ms)
+        at_most = frozenset(tier for tier, gone in enumerate(early) if gone and tiers[tier] is not None)
+        total = sum(points for (_, of), points in ledger.items() if of == day)
+        reports.append(DayReport(day, total, tuple(tiers), at_most))
     return tuple(reports)
 
 

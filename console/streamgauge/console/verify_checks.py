@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from streamgauge.console.accounts_store import Reader, read_ends, read_verification, refused_offsets
+from streamgauge.console.accounts_store import read_ends, read_verification, refused_offsets
 from streamgauge.console.doctor_facts import KafkaFacts
 from streamgauge.console.verify import Certain, Verification, certain_events, certain_of
 from streamgauge.console.verify_live import Key, arrived, live_positions
@@ -17,6 +17,8 @@ from streamgauge.schemas.settings import FOR_EVER
 from streamgauge.schemas.topics import DISTINCT, LEDGER, ROLLUPS, SCRUBBED
 
 if TYPE_CHECKING:
+    from streamgauge.schemas.contracts import Contract
+    from streamgauge.sinks.ddl import Reader
     from streamgauge.sinks.settings import SinkSettings
 
 NOTHING: Certain = MappingProxyType({})
@@ -69,15 +71,24 @@ def judge(
 
 
 class Checks:
-    """Looks for one region. `last_ms`: whole UTC days from so long ago on. `kafka` raises BrokerUnavailable."""
+    """Looks for one region. `last_ms`: whole UTC days from so long ago on. `kafka` raises BrokerUnavailable.
+
+    `contracts`: all versions, for what they let the tiers forget.
+    """
 
     def __init__(
-        self, store: Reader, settings: SinkSettings, last_ms: int, kafka: Callable[[], KafkaFacts] | None
+        self,
+        store: Reader,
+        settings: SinkSettings,
+        last_ms: int,
+        kafka: Callable[[], KafkaFacts] | None,
+        contracts: Iterable[Contract] = (),
     ) -> None:
         self._store = store
         self._settings = settings
         self._last_ms = last_ms
         self._kafka = kafka
+        self._contracts = tuple(contracts)
         self._known: Certain = NOTHING
         self._known_events = (0, 0)
 
@@ -88,7 +99,7 @@ class Checks:
         before = self._look_at_kafka()
         now_ms = time.time_ns() // 1_000_000
         since = 0 if self._last_ms == FOR_EVER else now_ms - self._last_ms
-        found = read_verification(self._store, settings.database, settings.region, kept, since, now_ms)
+        found = read_verification(self._store, settings.database, settings.region, kept, since, now_ms, self._contracts)
         if before is None:
             return Look(found, {})
         ends = read_ends(self._store, settings.database, settings.region)

@@ -46,8 +46,8 @@ def as_document(found: Verification) -> dict[str, object]:
     days = [
         {"day": day_text(one.day), "ledger": one.ledger}
         | {
-            tier: None if pair is None else {"expected": pair[0], "found": pair[1]}
-            for tier, pair in zip(TIER_NAMES, one.tiers, strict=True)
+            tier: None if pair is None else _tier_document(one, number, pair)
+            for number, (tier, pair) in enumerate(zip(TIER_NAMES, one.tiers, strict=True))
         }
         for one in found.days
     ]
@@ -65,8 +65,14 @@ def as_document(found: Verification) -> dict[str, object]:
         "moving": found.moving,
         "lost": found.lost,
         "doubled": found.doubled,
+        "forgotten": found.forgotten,
         "since": None if found.since_ms is None else _instant(found.since_ms),
     }
+
+
+def _tier_document(day: DayReport, tier: int, pair: tuple[int, int]) -> dict[str, object]:
+    document: dict[str, object] = {"expected": pair[0], "found": pair[1]}
+    return document | ({"forgotten": day.forgotten(tier)} if tier in day.at_most else {})
 
 
 def _instant(ms: int) -> str:
@@ -102,6 +108,11 @@ def show(found: Verification) -> None:
                 f"the last {live.unaccounted:,}"
             )
     print_table(["day", "ledger", *TIER_NAMES], [[day_text(d.day), f"{d.ledger:,}", *_tiers(d)] for d in found.days])
+    if found.forgotten:
+        click.echo(
+            f"{found.forgotten:,} points are forgotten: contracts let tiers keep them for less long than others of their day. "
+            "Whether others are lost among them cannot be told; see the tiers that keep the day whole"
+        )
     if found.events.stored or found.events.ledger:
         sent = "" if found.events.ledger is None else f", {found.events.ledger:,} in the ledger"
         twice = f", {found.events.repeated:,} of blocks that came twice" if found.events.repeated else ""
@@ -130,5 +141,12 @@ def _faults(one: Chain) -> str:
 
 
 def _tiers(day: DayReport) -> list[str]:
-    """`=` where a tier holds what it should, `–` where it has expired, else by how much it differs."""
-    return ["–" if pair is None else "=" if pair[0] == pair[1] else f"{pair[1] - pair[0]:+,}" for pair in day.tiers]
+    """`=` where a tier holds what it should, `–` where it has expired, else by how much it differs, and whether it may."""
+    return [
+        "–" if pair is None else "=" if pair[0] == pair[1] else f"{pair[1] - pair[0]:+,}{_may(day, tier)}"
+        for tier, pair in enumerate(day.tiers)
+    ]
+
+
+def _may(day: DayReport, tier: int) -> str:
+    return " forgotten" if day.forgotten(tier) else ""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from streamgauge.schemas.contracts import Contract, Field
+from streamgauge.schemas.keeping import KEPT_PLACES, kept_ms, shorter
 from streamgauge.schemas.packing import Json
 from streamgauge.schemas.settings import FOR_EVER, duration_ms
 from streamgauge.schemas.windows import tier_index
@@ -116,6 +117,14 @@ def _law(old: Contract, new: Contract) -> Iterator[Change]:
         longer = _kept_ms(new.retention) > _kept_ms(old.retention)
         yield _looser(new, "retention", f"{text}: it is kept longer") if longer else _yes("retention", text)
     yield from _small_cells(old, new)
+    for tier in KEPT_PLACES:
+        said, says = old.retention_tiers.get(tier, ""), new.retention_tiers.get(tier, "")
+        if said != says:
+            place, text = f"retention_tiers.{tier}", f"{_or_none(said)} becomes {_or_none(says)}"
+            kept, keeps = kept_ms(old, tier), kept_ms(new, tier)
+            # what the retention of everything allows now was told under that place
+            longer = shorter(kept, keeps) != keeps and bool(said)
+            yield _looser(new, place, f"{text}: it is kept longer there") if longer else _yes(place, text)
     if old.store_events != new.store_events:
         if new.store_events:
             text = "single events are kept: what was counted only can be looked up by person"

@@ -16,8 +16,8 @@ import orjson
 
 from streamgauge.schemas.consent import LEGAL_BASES, is_purpose
 from streamgauge.schemas.errors import ContractError
+from streamgauge.schemas.keeping import keeping_problems
 from streamgauge.schemas.packing import Json
-from streamgauge.schemas.settings import FOR_EVER, duration_ms
 from streamgauge.schemas.small_cells import SmallCells, read_small_cells
 from streamgauge.schemas.windows import TIER_NAMES
 
@@ -60,6 +60,7 @@ class Contract:
 
     `purposes` are all the purposes it serves where there are several; `purpose` is the first. `residency` names the
     regions that may process it. `loosens` says why, by place, this version shows more of people than the one before.
+    `retention` bounds everything that is kept of it, `retention_tiers` single tiers and single events (see `keeping`).
     `small_cells` asks for a view in which small groups are hidden.
     `store_events`: each event is also kept by itself, scrubbed, with tokens for unique fields.
     """
@@ -80,6 +81,7 @@ class Contract:
     residency: tuple[str, ...] = WHERE_COLLECTED
     loosens: Mapping[str, str] = field(default_factory=dict[str, str])
     small_cells: SmallCells | None = None
+    retention_tiers: Mapping[str, str] = field(default_factory=dict[str, str])
     store_events: bool = False
 
     def all_purposes(self) -> tuple[str, ...]:
@@ -134,14 +136,7 @@ class Contract:
         for region in self.residency:
             if not _REGION.fullmatch(region):
                 yield f"residency: {region!r} is not the name of a region (letters, digits, _, -)"
-        if self.retention:
-            try:
-                span = duration_ms(self.retention)
-            except ValueError as error:
-                yield f"retention: {error}"
-            else:
-                if span != FOR_EVER and span <= 0:
-                    yield "retention: must be longer than nothing"
+        yield from keeping_problems(self.retention, self.retention_tiers, self.granularity)
         for place, reason in self.loosens.items():
             if not reason.strip():
                 yield f"loosens.{place}: say why; a person who reads it later was not there"
@@ -174,6 +169,8 @@ class Contract:
             body["legal_basis"] = self.legal_basis
         if self.residency != WHERE_COLLECTED:
             body["residency"] = list(self.residency)
+        if self.retention_tiers:
+            body["retention_tiers"] = dict(self.retention_tiers)
         if self.loosens:
             body["loosens"] = dict(self.loosens)
         if self.small_cells:
@@ -273,7 +270,9 @@ def _repeated(keys: Iterable[str]) -> list[str]:
 
 _TEXTS = ("owner", "purpose", "retention", "granularity", "time", "time_format", "description", "legal_basis")
 _LISTS = ("purposes", "residency")
-_KEYS = {"name", "version", "fields", "examples", "loosens", "small_cells", "store_events", *_TEXTS, *_LISTS}
+_KEYS = {
+    "name", "version", "fields", "examples", "loosens", "retention_tiers", "small_cells", "store_events", *_TEXTS, *_LISTS,
+}  # fmt: skip
 _FIELD_TEXTS = ("type", "unit", "description", "column", "generalise")
 _FIELD_KEYS = {"kind", "values", "optional", *_FIELD_TEXTS}
 _JSON_NAMES: dict[type[Any], str] = {
@@ -303,6 +302,10 @@ class _Reading:
         if not all(type(reason) is str for reason in loosens.values()):
             self.problems.append("loosens: must say why, as texts by place")
             loosens = {}
+        tiers: dict[str, Any] = self._given(body, "retention_tiers", dict, {}) if "retention_tiers" in body else {}
+        if not all(type(span) is str for span in tiers.values()):
+            self.problems.append('retention_tiers: must say how long, as texts by tier, for instance {"10s": "1d"}')
+            tiers = {}
         lists = {key: self._words(key, self._given(body, key, list, [])) for key in _LISTS if key in body}
         if first := lists.get("purposes"):
             texts.setdefault("purpose", first[0])
@@ -313,6 +316,7 @@ class _Reading:
             examples=examples,
             loosens=loosens,
             small_cells=read_small_cells(body["small_cells"], self.problems) if "small_cells" in body else None,
+            retention_tiers=tiers,
             purposes=lists.get("purposes", ()),
             residency=lists.get("residency", WHERE_COLLECTED),
             store_events=self._given(body, "store_events", bool, False) if "store_events" in body else False,

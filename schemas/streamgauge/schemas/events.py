@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -57,6 +57,7 @@ __all__ = [
 
 T = TypeVar("T")
 MAX_UNIT = 64
+_NO_TIERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +144,9 @@ class Event:
 
     Class arguments: `name` (snake_case of the class name unless given), `version`, `owner`, `purpose` or several
     `purposes`, `legal_basis` (GDPR's six, such as `"consent"`), `residency` (regions that may process it; unless given, the
-    one where it was collected), `retention` (`"400d"`, empty: as long as the store keeps), `granularity` (finest window:
-    10s, 1m, 1h or 1d), `small_cells` (a view in which small groups are hidden), `store_events` (each event is also kept by
-    itself, scrubbed).
+    one where it was collected), `retention` (`"400d"`, empty: as long as the store keeps), `retention_tiers` (`{"10s": "1d"}`:
+    shorter ones), `granularity` (finest window: 10s, 1m, 1h or 1d), `small_cells` (a view in which small groups are hidden),
+    `store_events` (each event is also kept by itself, scrubbed).
 
     A wrong declaration raises DeclarationError, naming everything wrong, when the class is created.
     """
@@ -168,6 +169,7 @@ class Event:
         legal_basis: str = "",
         residency: tuple[str, ...] = WHERE_COLLECTED,
         small_cells: SmallCells | None = None,
+        retention_tiers: Mapping[str, str] = _NO_TIERS,
         store_events: bool = False,
     ) -> None:
         super().__init_subclass__()
@@ -186,6 +188,7 @@ class Event:
             legal_basis=legal_basis,
             residency=tuple(residency),
             small_cells=small_cells,
+            retention_tiers=dict(retention_tiers),
             store_events=store_events,
             description=inspect.cleandoc(cls.__dict__.get("__doc__") or ""),
         )
@@ -263,6 +266,7 @@ def _differences(ours: Contract, theirs: Contract) -> Iterator[str]:
         "legal_basis",
         "residency",
         "small_cells",
+        "retention_tiers",
         "store_events",
     ):
         left, right = getattr(ours, key), getattr(theirs, key)

@@ -32,6 +32,7 @@ from streamgauge.sinks.decisions import (
     when_read,
 )
 from streamgauge.sinks.driver import Commit, Driver, Key
+from streamgauge.sinks.forgetting import Forgetting
 from streamgauge.sinks.insertion import Answer, CommitIntent, Outcome, RetryPolicy
 from streamgauge.sinks.partition import Partition
 from streamgauge.sinks.ranges import Committed, GroupSays, Place, Range, read_commit
@@ -77,6 +78,8 @@ class Sink:
         self._threads = Threads(settings.parallel_inserts, "streamgauge-insert")
         self._views = Threads(1, "streamgauge-views")
         self._catalog = Catalog(self.store, self._feed.current, later=self._views.submit)
+        self._rules = Threads(1, "streamgauge-rules")  # not that of views, which new points wait for
+        self._forgetting = Forgetting(self.store, settings.retention(), self._feed.current, self._rules.submit)
         self._driver = Driver(
             settings.block_policy(),
             self.writer().prepare,
@@ -132,6 +135,7 @@ class Sink:
                     self._take(message)
                 self._advance()
                 self._throttle()
+                self._forgetting.follow()
                 if self._feed.current() is not contracts:
                     contracts = self._feed.current()
                     self._threads.submit(self._catalog.refresh)
@@ -141,6 +145,7 @@ class Sink:
             self._driver.forget(self._driver.owned())
             self._threads.close()
             self._views.close()
+            self._rules.close()
             self._feed.close()
             self._consumer.close()
         if self._failure is not None:

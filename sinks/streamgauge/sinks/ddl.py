@@ -46,15 +46,19 @@ INSERT_SETTINGS: Final[Mapping[str, str | int]] = {
 """What every insert of a block states, beside its `insert_deduplication_token`: server defaults change."""
 
 
-class Client(Protocol):
-    """A door to the store. Values are bound as `{name:Type}`; errors are raised."""
-
-    def command(self, sql: str, params: Mapping[str, Any] | None = None) -> object:
-        """Run one statement that returns nothing of interest."""
-        ...
+class Reader(Protocol):
+    """A door to the store for whoever only reads. Values are bound as `{name:Type}`; errors are raised."""
 
     def query_rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
         """Rows of a query."""
+        ...
+
+
+class Client(Reader, Protocol):
+    """A door to the store."""
+
+    def command(self, sql: str, params: Mapping[str, Any] | None = None) -> object:
+        """Run one statement that returns nothing of interest."""
         ...
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
+from streamgauge.schemas.contracts import Contract
 from streamgauge.sinks.ddl import (
     DEDUPLICATED_TABLES,
     DEDUPLICATION_WINDOW,
     Client,
+    Reader,
     StoreSchemaError,
     quoted,
     statements,
@@ -25,6 +27,7 @@ from streamgauge.sinks.ddl import (
 )
 from streamgauge.sinks.functions import FUNCTIONS, creation
 from streamgauge.sinks.retention import Retention
+from streamgauge.sinks.table_ttl import ttl_drift
 
 DEFAULT_DATABASE: Final = "streamgauge"
 
@@ -116,6 +119,7 @@ def migrate(
     *,
     allow_dangerous: bool = False,
     migrations: Sequence[Migration] | None = None,
+    contracts: Iterable[Contract] = (),
 ) -> list[str]:
     """Bring `database` up to date and return what was done, in words; an empty list when nothing was to do.
 
@@ -138,7 +142,7 @@ def migrate(
     for name in _missing_functions(client):
         client.command(creation(name, replace=True))
         done.append(f"created function {name}")
-    for drift in find_drift(client, retention, database):
+    for drift in find_drift(client, retention, database, contracts):
         client.command(drift.statement)
         done.append(f"{drift.table}: {drift.finding}; put right")
     return done
@@ -176,15 +180,20 @@ def applied_migrations(client: Client, database: str) -> dict[int, str]:
     return {int(number): str(checksum) for number, checksum in rows}
 
 
-def find_drift(client: Client, retention: Retention, database: str) -> list[Drift]:
-    """Every table whose deduplication window or retention is not as it must be."""
-    engines = {
-        str(name): str(engine)
-        for name, engine in client.query_rows(
-            "SELECT name, engine_full FROM system.tables WHERE database = {database:String}", {"database": database}
-        )
-    }
-    return [*_window_drift(engines, database), *_retention_drift(engines, retention, database)]
+def find_drift(client: Client, retention: Retention, database: str, contracts: Iterable[Contract] = ()) -> list[Drift]:
+    """Every table whose deduplication window or retention is not as it must be. Raises StoreSchemaError for more contracts
+    than a table's rule can hold."""
+    engines = engines_of(client, database)
+    ttls = ttl_drift(retention.rules(), engines, contracts, database)
+    return [*_window_drift(engines, database), *(Drift(one.table, one.finding, one.statement) for one in ttls)]
+
+
+def engines_of(client: Reader, database: str) -> dict[str, str]:
+    """Every table's engine with its keys, its TTL and its settings."""
+    rows = client.query_rows(
+        "SELECT name, engine_full FROM system.tables WHERE database = {database:String}", {"database": database}
+    )
+    return {str(name): str(engine) for name, engine in rows}
 
 
 def _window_drift(engines: dict[str, str], database: str) -> Iterator[Drift]:
@@ -200,20 +209,6 @@ def _window_drift(engines: dict[str, str], database: str) -> Iterator[Drift]:
                 f"{finding}: a repeated block would count twice there",
                 f"ALTER TABLE {table(database, name)} "
                 f"MODIFY SETTING non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}",
-            )
-
-
-def _retention_drift(engines: dict[str, str], retention: Retention, database: str) -> Iterator[Drift]:
-    for rule in retention.rules():
-        if rule.table not in engines:
-            continue
-        found = re.search(r"\bTTL (.+?)(?: SETTINGS |$)", engines[rule.table])
-        clause = found[1] if found else ""
-        if clause != rule.clause:
-            yield Drift(
-                rule.table,
-                f"forgets by {clause or 'no rule'!r}, not by {rule.clause or 'no rule'!r}",
-                rule.statement(database),
             )
 
 

@@ -18,7 +18,8 @@ class Retention:
     """Milliseconds that a row is kept after its window, a single event after it happened, a row of the accounts after it was
     written; FOR_EVER keeps all.
 
-    Rows go in whole parts, so they may stay for up to a day longer in the fine tiers and a month in the others.
+    Rows go in whole parts, so they may stay for up to a day longer in the fine tiers and a month in the others; what a
+    contract lets go earlier goes row by row (see `table_ttl`).
     """
 
     tier_10s: int = 3 * DAY_MS
@@ -63,10 +64,11 @@ class Rule:
         """The TTL clause in the words that the store gives it back in; empty for ever."""
         if self.ms == FOR_EVER:
             return ""
-        return f"{self._instant} + toIntervalSecond({-(-self.ms // 1_000)})"
+        return f"{self.instant} + toIntervalSecond({-(-self.ms // 1_000)})"
 
     @property
-    def _instant(self) -> str:
+    def instant(self) -> str:
+        """The instant that the time is counted from."""
         return self.column if self.column == "window" else f"toDateTime({self.column})"
 
     def statement(self, database: str) -> str:

@@ -33,7 +33,9 @@ class SinkSettings:
 
     brokers: tuple[str, ...] = setting(("127.0.0.1:9092",), "Kafka brokers, host:port, comma-separated", names)
     region: str = setting("local", "name of this deployment, part of every topic's name")
-    contracts: tuple[Path, ...] = setting((), "contract files or directories, for the views of events", paths)
+    contracts: tuple[Path, ...] = setting(
+        (), "contract files or directories, for views of events and their retention", paths
+    )
     embedded: bool = setting(False, "in-process broker: topics live as long as the broker", flag)
     incarnation: str = setting("", "life of the topics, where the broker gives them no id", life)
     kafka: tuple[tuple[str, str], ...] = setting((), "further librdkafka settings, name=value", pairs)

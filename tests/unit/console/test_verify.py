@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 
@@ -22,7 +23,7 @@ from streamgauge.console.verify import (
 )
 from streamgauge.console.verify_checks import Look, judge
 from streamgauge.console.verify_live import arrived, live_positions
-from streamgauge.console.verify_text import watch_line, watch_text
+from streamgauge.console.verify_text import as_document, show, watch_line, watch_text
 from streamgauge.schemas.settings import FOR_EVER
 from streamgauge.schemas.windows import DAY_MS
 
@@ -80,6 +81,43 @@ def test_an_expired_tier_is_not_asked_for_the_day() -> None:
     (day,) = day_reports({(0, DAY - 5): 10}, [{}, *({DAY - 5: 10},) * 3], kept, NOW)
     assert day.tiers == (None, (10, 10), (10, 10), (10, 10))
     assert Verification((), (day,)).exact
+
+
+def test_a_day_that_a_contract_lets_go_of_holds_at_most_what_the_ledger_says() -> None:
+    shortest = (DAY_MS, FOR_EVER, FOR_EVER, FOR_EVER)
+    ledger = {(0, DAY - 5): 10, (0, DAY): 10}
+    fewer = [{DAY - 5: 7, DAY: 10}, *({DAY - 5: 10, DAY: 10},) * 3]
+    found = Verification((), day_reports(ledger, fewer, KEPT, NOW, shortest))
+    assert (found.lost, found.doubled, found.moving, found.forgotten, found.whole) == (0, 0, 0, 3, True)
+    assert [one.at_most for one in found.days] == [frozenset(), {0}]
+    more = [{DAY - 5: 12, DAY: 10}, *({DAY - 5: 10, DAY: 10},) * 3]
+    assert Verification((), day_reports(ledger, more, KEPT, NOW, shortest)).doubled == 2
+    newer = [{DAY - 5: 7, DAY: 9}, *({DAY - 5: 10, DAY: 10},) * 3]
+    assert Verification((), day_reports(ledger, newer, KEPT, NOW, shortest)).lost == 1
+    coarser = [{DAY - 5: 7, DAY: 10}, {DAY - 5: 9, DAY: 10}, *({DAY - 5: 10, DAY: 10},) * 2]
+    assert Verification((), day_reports(ledger, coarser, KEPT, NOW, shortest)).lost == 1
+
+
+def test_what_is_forgotten_between_two_looks_is_neither_lost_nor_on_its_way() -> None:
+    then = DayReport(DAY, 10, ((10, 10),) * 4)
+    now = DayReport(DAY, 10, ((10, 4), *((10, 10),) * 3), frozenset({0}))
+    assert (flowing(then, now).whole, flowing(then, now).forgotten) == (True, 6)
+    more = replace(now, tiers=((10, 14), *((10, 10),) * 3))
+    assert flowing(then, more, settled=False).moving == 4, "too much is too much on any day"
+    assert flowing(more, more).doubled == 4
+
+
+def test_forgotten_points_are_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    found = Verification((), (DayReport(DAY, 1_010, ((1_010, 4), *((1_010, 1_010),) * 3), frozenset({0})),))
+    show(found)
+    said = capsys.readouterr().out
+    assert "-1,006 forgotten" in said
+    assert "1,006 points are forgotten: contracts let tiers" in said
+    document = as_document(found)
+    assert document["forgotten"] == 1_006
+    (one,) = cast("list[dict[str, object]]", document["days"])
+    assert one["10s"] == {"expected": 1_010, "found": 4, "forgotten": 1_006}
+    assert one["1m"] == {"expected": 1_010, "found": 1_010}
 
 
 def test_values_that_were_edited_are_seen_where_points_are_all_there() -> None:

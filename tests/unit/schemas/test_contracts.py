@@ -25,6 +25,8 @@ from streamgauge.schemas.contracts import (
     parse_contract,
 )
 from streamgauge.schemas.errors import ContractError
+from streamgauge.schemas.keeping import kept_ms
+from streamgauge.schemas.settings import FOR_EVER
 from streamgauge.schemas.small_cells import SmallCells
 from streamgauge.schemas.windows import TIER_NAMES
 from tests.properties.messages import MODERATE, names, texts
@@ -64,6 +66,7 @@ contracts = st.builds(
     legal_basis=st.sampled_from(["", *LEGAL_BASES]),
     residency=st.sampled_from([WHERE_COLLECTED, ("eu",), ("eu", "uk-1")]),
     loosens=st.dictionaries(texts, texts.filter(str.strip), max_size=2),
+    retention_tiers=st.sampled_from([{}, {"1d": "36h"}, {"1d": "1d", "events": "36h"}]),
     store_events=st.booleans(),
 )
 
@@ -302,6 +305,25 @@ def test_small_cells_are_read_and_checked() -> None:
     shapes: list[Any] = [None, [], 5, {}, {"": None}]
     for shape in shapes:
         assert problems(body(fields=fields, small_cells=shape))
+
+
+def test_tiers_are_kept_for_a_time_that_makes_sense() -> None:
+    fine = body(retention="30d", retention_tiers={"10s": "1d", "1m": "30d", "events": "36h"})
+    contract = parse_contract(orjson.dumps(fine))
+    assert contract.json()["retention_tiers"] == fine["retention_tiers"]
+    assert [kept_ms(contract, tier) // 3_600_000 for tier in ("10s", "1m", "1h", "1d", "events", "")] == [
+        24, 720, 720, 720, 36, 720,
+    ]  # fmt: skip
+    assert kept_ms(parse_contract(orjson.dumps(body()))) == FOR_EVER
+    wrong = body(
+        retention="30d", granularity="1h",
+        retention_tiers={"10s": "1d", "1h": "31d", "1d": "forever", "2h": "1d", "events": "soon"},
+    )  # fmt: skip
+    assert [line.partition(":")[0] for line in problems(wrong)] == [
+        "retention_tiers.10s", "retention_tiers.1h", "retention_tiers.1d", "retention_tiers.2h", "retention_tiers.events",
+    ]  # fmt: skip
+    assert [line.partition(":")[0] for line in problems(body(retention_tiers={"1h": "0d"}))] == ["retention_tiers.1h"]
+    assert "as texts by tier" in problems(body(retention_tiers={"1h": 5}))[0]
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,17 @@ def test_a_class_asks_for_small_cells_as_a_contract_does() -> None:
         type("Told", (Event,), {"__annotations__": {}}, small_cells=SmallCells(5, "person"))
 
 
+def test_a_class_says_how_long_its_tiers_are_kept() -> None:
+    class Seen(Event, retention="30d", retention_tiers={"10s": "1d"}):
+        page: Dimension[str]
+
+    assert contract_of(Seen).json()["retention_tiers"] == {"10s": "1d"}
+    with pytest.raises(DeclarationError, match=r"retention_tiers\.1h: 60d is longer than the retention 30d"):
+
+        class Kept(Event, retention="30d", retention_tiers={"1h": "60d"}):  # pyright: ignore[reportUnusedClass]  # it raises
+            page: Dimension[str]
+
+
 def test_every_difference_between_class_and_contract_is_named() -> None:
     contract = contract_of(OrderPlaced)
     fields = dict(contract.fields)
@@ -195,14 +206,16 @@ def test_every_difference_between_class_and_contract_is_named() -> None:
     fields["amount"] = replace(fields["amount"], unit="{EUR}")
     fields["segment"] = replace(fields["segment"], values=("free",))
     fields["extra"] = Field("dimension")
+    other = replace(contract, retention_tiers={"1h": "1d"})
     with pytest.raises(ContractError) as raised:
-        check_equal(OrderPlaced, replace(contract, version=4, owner="sales", fields=fields))
+        check_equal(OrderPlaced, replace(other, version=4, owner="sales", fields=fields))
     said = str(raised.value)
     for part in (
         "version: 3 in the class, 4 in the contract",
         "owner: 'checkout' in the class, 'sales' in the contract",
         "fields.amount.unit: '{USD}' in the class, '{EUR}' in the contract",
         "fields.segment.values",
+        "retention_tiers: {} in the class, {'1h': '1d'} in the contract",
         "fields.note: only in the class",
         "fields.extra: only in the contract",
     ):
