@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import shutil
 import subprocess
@@ -49,7 +50,12 @@ def texts() -> Iterator[tuple[Path, str]]:
 
 
 def syntax(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+    text = path.read_text(encoding="utf-8")
+    gc.disable()  # seen with CPython 3.11: what a collection runs in the middle of parsing makes the parser fail
+    try:
+        return ast.parse(text, str(path))
+    finally:
+        gc.enable()
 
 
 def found(path: Path, nodes: list[ast.AST]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from streamgauge.schemas import keys, ledger, rollups, scrubbed_events, state
+from streamgauge.schemas import key_notes, keys, ledger, rollups, scrubbed_events, state
 from streamgauge.schemas.topics import TOPICS
 from tests.support.tables import Store
 from tests.support.wire_examples import EXAMPLES
@@ -43,7 +43,8 @@ COLUMNS: Final[Mapping[str, str]] = {
     "old_parts detached_parts",
     "ledger": "region topic incarnation partition offset_from offset_to messages batches points refused_points tiers days "
     "day_points refused scrubbed skipped min_window max_window committed_at sequence_gaps sequence_repeats day_sums "
-    "day_magnitudes policies events",
+    "day_magnitudes policies events noticed unnoticed",
+    **{f"key_inbox{feed}": "region family key rule first_seen last_seen shapes" for feed in ("", "_feed")},
     "dead": "region topic incarnation partition offset reason rows event detail at contract service size hash which sample again",
     "metrics": "metric family type unit labels entry kind inserted_at",
     "migrations": "number name checksum applied at",
@@ -68,7 +69,8 @@ FIELDS: Final[Mapping[type, str]] = {
     rollups.DistinctRows: "metric series_id entry window",
     scrubbed_events.ScrubbedEvents: "region source version event contract policy times labels measures texts",
     ledger.LedgerEntry: "region topic partition start end messages batches points committed_ms refused scrubbed skipped "
-    "min_window max_window sequence_gaps sequence_repeats sums incarnation policies events",
+    "min_window max_window sequence_gaps sequence_repeats sums incarnation policies events noticed unnoticed",
+    key_notes.KeyNote: "family key rule shape",
     ledger.DeadLetter: "region topic partition offset reason rows at_ms event detail contract service size hash which sample "
     "again incarnation",
     ledger.SampleRow: "row at_ms fields metric",

@@ -63,7 +63,7 @@ def test_events_of_the_business_are_emitted_as_they_are_declared() -> None:
     with program(EVENTS) as (_, transport):
         emitted = {name: transport.events(name) for name in contracts}
 
-    assert len(contracts) == 7
+    assert len(contracts) == 8
     assert {name: len(rows) for name, rows in emitted.items()} == dict.fromkeys(contracts, 1)
     for name, (row,) in emitted.items():
         assert row.keys() == contracts[name].fields.keys()
