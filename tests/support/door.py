@@ -46,7 +46,9 @@ class DoorProcess:
         command = [sys.executable, *program, str(path), "0"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        if not select.select([self.process.stdout], [], [], 60)[0]:
+        begun = select.poll()  # select() refuses numbers above 1,023, and an engine has many files open
+        begun.register(self.process.stdout, select.POLLIN)
+        if not begun.poll(60_000):
             self.process.kill()
         ready: dict[str, Any] = json.loads(self.process.stdout.readline())
         self.address = str(ready["address"])
