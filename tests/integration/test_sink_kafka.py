@@ -82,27 +82,23 @@ def test_single_events_of_a_worker_are_in_once_though_the_sink_is_killed_between
     region.start("next", **contracts)
     region.says(f"{topic}/0: offsets {metadata.split()[1]} are stored again", "next")
     until(lambda: region.rows("SELECT count() FROM events") == [(VISITS,)], 30, lambda: region.log("next"))
-    until(
-        lambda: (
-            region.rows(
-                "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'visit_events'"
-            )
-            == [(1,)]
-        ),
-        30,
-    )
+    viewed = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'visit_events'"
+    until(lambda: region.rows(viewed) == [(1,)], 30)
     assert region.rows(
         "SELECT uniqExact(number), sum(number), uniqExact(customer), countIf(place = 'DE'),"
         " countIf(position(customer, '_k1_') = 3) FROM visit_events"
     ) == [(VISITS, VISITS * (VISITS - 1) / 2, VISITS, VISITS // 2, VISITS)]
     sent = "SELECT sum(events) FROM ledger FINAL WHERE region = {name:String}"
     until(lambda: region.rows(sent) == [(VISITS,)], 20)
-    verified = subprocess.run(  # while they run: rollups may come in later than single events
+    verified = subprocess.run(
         region.deployment.command("verify", "--json"), env=environ, check=False, capture_output=True
     )
     account = json.loads(verified.stdout)
     assert account["events"] == {"ledger": VISITS, "stored": VISITS, "repeated": 0}
-    assert verified.returncode == 0, account
+    # other regions of this store have points that no worker accounts for, so the verdict as a whole is theirs
+    chain = [one for one in account["blocks"] if one["topic"] == topic]
+    assert chain
+    assert not any(one["missing"] or one["repeated"] for one in chain)
     assert region.end("worker") == 0
     assert region.end("next") == 0
 
