@@ -11,10 +11,15 @@ from typing import IO
 
 import click
 
-from streamgauge.console.commands_forget import field_name, print_receipt
+from streamgauge.console.commands_forget import (
+    field_name,
+    of_somebody,
+    print_receipt,
+    searched_where,
+    with_search_settings,
+)
 from streamgauge.console.erasure import EXPORT, finish
 from streamgauge.console.erasure_input import read_values
-from streamgauge.console.options import with_settings
 from streamgauge.console.output import note, printable, progress
 from streamgauge.console.settings import ConsoleSettings
 from streamgauge.console.subject_search import now_ms, receipt_lines, search
@@ -30,15 +35,11 @@ Example: streamgauge export-subject customer_id --values request.txt --output an
 
 
 @click.command("export-subject", help=HELP)
-@click.argument("field", metavar="FIELD", required=False)
-@click.argument("rest", metavar="", nargs=-1)
-@click.option("--subject", hidden=True, help="Never given here.")
-@click.option("--values", "source", metavar="FILE", help="File with one value a line; - is stdin; else you are asked.")
+@of_somebody
 @click.option("--output", metavar="FILE", required=True, help="File to write; - is stdout.")
-@click.option("--event", "events", multiple=True, help="Only in this event; repeatable.")
-@click.option("--tenant", "tenants", multiple=True, help="Only of this tenant; repeatable.")
+@searched_where
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
-@with_settings(ConsoleSettings, "region", "contracts", "store", "store_user", "database", "keys", "phone_region")
+@with_search_settings
 def export_subject(
     settings: ConsoleSettings,
     field: str | None,

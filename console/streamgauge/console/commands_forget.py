@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import click
 
@@ -10,10 +11,10 @@ from streamgauge.console.cli import INTERRUPTED
 from streamgauge.console.erasure import FORGET, Receipt, erase
 from streamgauge.console.erasure_input import read_values, refuse_on_the_line
 from streamgauge.console.interrupts import deferred_interrupt
-from streamgauge.console.options import with_settings
+from streamgauge.console.options import together, with_settings
 from streamgauge.console.output import note, print_json, printable, progress
 from streamgauge.console.settings import ConsoleSettings
-from streamgauge.console.subject_search import now_ms, receipt_lines, search, wait
+from streamgauge.console.subject_search import now_ms, receipt_lines, search
 from streamgauge.schemas.errors import InputError
 
 HELP = """Delete the single events of a person who is known by a value of the unique field FIELD.
@@ -27,18 +28,33 @@ Example: streamgauge forget customer_id --values request.txt --dry-run
 """
 
 
+of_somebody = together(
+    click.argument("field", metavar="FIELD", required=False),
+    click.argument("rest", metavar="", nargs=-1),
+    click.option("--subject", hidden=True, help="Never given here."),
+    click.option(
+        "--values", "source", metavar="FILE", help="File with one value a line; - is stdin; else you are asked."
+    ),
+)
+"""Whom a request is about; `field_name` and `read_values` read it."""
+searched_where = together(
+    click.option("--event", "events", multiple=True, help="Only in this event; repeatable."),
+    click.option("--tenant", "tenants", multiple=True, help="Only of this tenant; repeatable."),
+)
+with_search_settings = with_settings(
+    ConsoleSettings, "region", "contracts", "store", "store_user", "database", "keys", "phone_region"
+)
+"""What `subject_search.search` needs."""
+
+
 @click.command("forget", help=HELP)
-@click.argument("field", metavar="FIELD", required=False)
-@click.argument("rest", metavar="", nargs=-1)
-@click.option("--subject", hidden=True, help="Never given here.")
-@click.option("--values", "source", metavar="FILE", help="File with one value a line; - is stdin; else you are asked.")
-@click.option("--event", "events", multiple=True, help="Only in this event; repeatable.")
-@click.option("--tenant", "tenants", multiple=True, help="Only of this tenant; repeatable.")
+@of_somebody
+@searched_where
 @click.option("--receipt", "again", default="", metavar="ID", help="Finish the request that has this receipt.")
 @click.option("--dry-run", is_flag=True, help="Count the rows, change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print the receipt as JSON.")
-@with_settings(ConsoleSettings, "region", "contracts", "store", "store_user", "database", "keys", "phone_region")
+@with_search_settings
 def forget(
     settings: ConsoleSettings,
     field: str | None,
@@ -75,7 +91,7 @@ def forget(
                     check()
                     report(share, words)
 
-                receipt = erase(found.store, receipt, now_ms, wait, tell)
+                receipt = erase(found.store, receipt, now_ms, time.sleep, tell)
         except KeyboardInterrupt:
             note(f"not finished: some rows may be left. Finish it with --receipt {receipt.id}")
             return INTERRUPTED

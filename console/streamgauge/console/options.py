@@ -29,6 +29,17 @@ PARTS = (
 """Settings classes whose variables may stand in the environment of any command."""
 
 
+def together(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Decorators that several commands have in common, as one. Options stand in this order in the help."""
+
+    def decorate(command: Command) -> Command:
+        for one in reversed(decorators):
+            command = one(command)
+        return command
+
+    return decorate
+
+
 def with_settings(cls: type[Any], *flags: str) -> Callable[[Command], Command]:
     """Give a command `settings`, an instance of `cls`, and a flag for each setting (or only for those named).
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from streamgauge.console.asking import connect
 from streamgauge.console.erasure import (
     BEGUN,
+    FORGET,
     REPLACED,
     Receipt,
     Request,
@@ -100,9 +101,7 @@ def search(
 def receipt_lines(receipt: Receipt) -> list[tuple[str, str]]:
     """A receipt for people: names and values."""
     found, deleted = sum(receipt.found.values()), sum(receipt.deleted.values())
-    gone = (
-        f", {deleted:,} deleted, {receipt.left:,} left" if receipt.kind == "forget" and receipt.state != BEGUN else ""
-    )
+    gone = f", {deleted:,} deleted, {receipt.left:,} left" if receipt.kind == FORGET and receipt.state != BEGUN else ""
     named = [tenant for tenant in receipt.tenants if tenant]
     lines = [
         ("receipt", f"{receipt.id} ({receipt.kind}, {receipt.state})"),
@@ -168,8 +167,3 @@ def _note_unfinished(receipts: Sequence[Receipt], ours: Receipt) -> None:
 
 def _receipt_id(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H-%M-%SZ}-{secrets.token_hex(3)}"
-
-
-def wait(seconds: float) -> None:
-    """Until the store has gone on."""
-    time.sleep(seconds)
