@@ -92,7 +92,7 @@ class Accumulator:
                 batch = as_told(batch, arrival.again)
             if isinstance(batch, EventBatch):
                 if self.tools.cleaner.personal(batch.event):
-                    rows = len(batch.times)
+                    rows = _size(batch)
                     raise Refused(PERSONAL_NAME)
                 key = (batch.event, batch.contract)
                 contract = contracts.get(key)
@@ -102,13 +102,11 @@ class Accumulator:
                     self.keys.wanted = True
                     return False
             if self._first_time(batch, arrival):
+                rows = _size(batch)
+                self._check_region(batch)
                 if isinstance(batch, MetricBatch):
-                    rows = int(batch.count.sum())
-                    self._check_region(batch)
                     self._add_metrics(batch, arrival)
                 else:
-                    rows = len(batch.times)
-                    self._check_region(batch)
                     if contract is None:
                         raise Refused(UNKNOWN_CONTRACT, f"{batch.event} version {batch.contract}")
                     rows = _points(batch, contract, np.ones(rows, bool))
@@ -143,7 +141,7 @@ class Accumulator:
         points = 1
         with suppress(Exception):
             batch = decode(value, self.tools.max_message_bytes)
-            points = int(batch.count.sum()) if isinstance(batch, MetricBatch) else len(batch.times)
+            points = _size(batch)
         self._refuse(Arrival(offset, value, now_ms, again), Refused(INTERNAL_ERROR, place), points)
         self._count(value)
 
@@ -401,6 +399,11 @@ class Accumulator:
         if self.metrics.metrics:
             rollups.append((list(self.metrics.metrics), [], self.metrics.roll_up(index)))
         return rollups
+
+
+def _size(batch: Batch) -> int:
+    """Points of metrics, or events, that a batch says it has."""
+    return int(batch.count.sum()) if isinstance(batch, MetricBatch) else len(batch.times)
 
 
 def _points(batch: EventBatch, contract: Contract, mask: Array) -> int:

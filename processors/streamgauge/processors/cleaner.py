@@ -123,12 +123,7 @@ class Cleaner:
         if action.kind not in {REPLACE, GENERALISE}:
             return self.scrubber.dictionary(values, index, action.hint)
         both = [self.value(action, value or "") for value in values]
-        changed: Counter[str] = Counter()
-        rows = np.bincount(index, minlength=len(values))
-        for position, (_, rules) in enumerate(both):
-            for rule in rules:
-                changed[rule] += int(rows[position])
-        return [text for text, _ in both], changed
+        return [text for text, _ in both], _rows_by_rule(both, index)
 
     def text(self, action: Action, text: str) -> Cleaned:
         """What is kept of a free text: at most `MAX_TEXT` characters, clean. No free text is remembered."""
@@ -145,12 +140,7 @@ class Cleaner:
         """A column of free texts, each as `text` keeps it, and rows changed by rule. Only what a row points at is looked at."""
         used, index = np.unique(column.index, return_inverse=True)
         both = [self.text(action, column.dictionary[int(entry)] or "") for entry in used]
-        changed: Counter[str] = Counter()
-        rows = np.bincount(index, minlength=len(used))
-        for position, (_, rules) in enumerate(both):
-            for rule in rules:
-                changed[rule] += int(rows[position])
-        return Strings([clean or None for clean, _ in both], index), changed
+        return Strings([clean or None for clean, _ in both], index), _rows_by_rule(both, index)
 
     def personal(self, name: str) -> bool:
         """Whether the name of a metric, an event or a label holds personal data itself, such as a card's number.
@@ -186,3 +176,13 @@ class Cleaner:
                     self._coarse.clear()
                 self._coarse[key] = found
         return found
+
+
+def _rows_by_rule(cleaned: Sequence[Cleaned], index: Array) -> Counter[str]:
+    """How many rows each rule changed: row r has the entry `cleaned[index[r]]`."""
+    changed: Counter[str] = Counter()
+    rows = np.bincount(index, minlength=len(cleaned))
+    for position, (_, rules) in enumerate(cleaned):
+        for rule in rules:
+            changed[rule] += int(rows[position])
+    return changed
