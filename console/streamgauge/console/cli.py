@@ -24,7 +24,10 @@ def main(arguments: Sequence[str] | None = None, group: click.Group | None = Non
     given = list(sys.argv[1:] if arguments is None else arguments)
     words = [word for word in given if word != "--debug"]
     debug = len(words) < len(given)
-    for library in ("clickhouse_connect", "urllib3"):  # they log what is raised here all the same, and said better
+    for library in (
+        "clickhouse_connect",
+        "urllib3.connectionpool",
+    ):  # they log what is raised here all the same, and said better
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         import click

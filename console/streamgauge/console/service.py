@@ -25,8 +25,9 @@ def configure_logging(verbose: bool, quiet: bool = False) -> None:
     logging.getLogger("streamgauge").setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
     # the names that Faust gives to our subclasses of its services
     logging.getLogger("streamgauge.processors.app").setLevel(logging.WARNING)
-    # Faust never commits here, and says so all the time; the others report every refused connection of a retry
-    for name in ("faust", "mode", "aiokafka", "clickhouse_connect", "urllib3"):
+    # Faust never commits here, and says so all the time; the others report every refused connection of a retry, with all that
+    # is bound to the statement. The level of urllib3 itself is set anew when clickhouse_connect is imported
+    for name in ("faust", "mode", "aiokafka", "clickhouse_connect", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.CRITICAL)
 
 

@@ -71,3 +71,19 @@ def test_what_a_service_raises_is_raised() -> None:
     _, error = service.communicate(timeout=20)
     assert service.returncode == 1
     assert "ValueError: as it says" in error
+
+
+def test_a_connection_that_is_refused_shows_nothing_of_the_statement_whenever_the_client_is_loaded() -> None:
+    program = """
+import urllib3, logging
+from streamgauge.console.service import configure_logging
+configure_logging(False)
+import clickhouse_connect
+try:
+    urllib3.PoolManager(retries=1).request("GET", "http://127.0.0.1:1/?param_who=jane")
+except urllib3.exceptions.HTTPError:
+    logging.getLogger("streamgauge").warning("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert "refused" in done.stderr
+    assert "jane" not in done.stderr
